@@ -3,7 +3,7 @@ from collections.abc import Callable
 from typing import cast
 
 from attrs import evolve
-from twisted.internet.defer import Deferred, maybeDeferred, succeed
+from twisted.internet.defer import maybeDeferred
 from twisted.internet.interfaces import IUDPTransport
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -24,17 +24,14 @@ from dht14.sim.conditions import Conditions
 from dht14.sim.memory_store import MemoryStore
 from dht14.sim.network import VirtualNetwork
 from dht14.stack import Stack, StackOptions, StoreOptions
-from dht14.stack_builder import StackInputs, build_stack
+from dht14.stack_builder import build_stack
 from dht14.wire.messages import Ping
-from tests.fakes import BEGINNING, BulkRecorder, address_of, contact, identity, verify_proof
+from tests.fakes import BEGINNING, address_of, contact, identity
 from tests.net.rpc.case import UdpRecorder
 from tests.outcomes import acknowledged, value_of
+from tests.stacks import stack_inputs
 
 FAR = 1 << 255
-
-
-def resolve(host: str, port: int) -> "Deferred[list[Address]]":
-    return succeed([(host, port)])
 
 
 class StackTests(SynchronousTestCase):
@@ -52,16 +49,11 @@ class StackTests(SynchronousTestCase):
         sealed: bool = False,
     ) -> Stack:
         return build_stack(
-            StackInputs(
-                make_store=MemoryStore.of,
-                identity=identity(node_id),
-                verify_proof=verify_proof,
-                clock=self.clock,
-                wall=self.clock.seconds,
+            stack_inputs(
+                identity(node_id),
+                self.clock,
+                evolve(options or StackOptions(), sealed=sealed),
                 rng=random.Random(node_id),
-                resolve=resolve,
-                bulk=BulkRecorder(),
-                options=evolve(options or StackOptions(), sealed=sealed),
                 saved=saved,
             )
         )
@@ -214,15 +206,10 @@ class StackTests(SynchronousTestCase):
             return MemoryStore.of(options)
 
         stack = build_stack(
-            StackInputs(
-                identity=identity(5),
-                verify_proof=verify_proof,
-                clock=self.clock,
-                wall=self.clock.seconds,
-                rng=random.Random(1),
-                resolve=resolve,
-                bulk=BulkRecorder(),
-                options=StackOptions(Policy(max_ttl=4321), storage_limit=1234, writer_share=2.0),
+            stack_inputs(
+                identity(5),
+                self.clock,
+                StackOptions(Policy(max_ttl=4321), storage_limit=1234, writer_share=2.0),
                 make_store=make,
             )
         )
@@ -308,19 +295,7 @@ class ResponsibilityTests(SynchronousTestCase):
     def test_responsibility(self) -> None:
         """A full store evicts records that two other nodes are nearer to, never one that this node must
         hold."""
-        stack = build_stack(
-            StackInputs(
-                make_store=MemoryStore.of,
-                identity=identity(0),
-                verify_proof=verify_proof,
-                clock=HeapClock(),
-                wall=HeapClock().seconds,
-                rng=random.Random(1),
-                resolve=resolve,
-                bulk=BulkRecorder(),
-                options=StackOptions(storage_limit=3000),
-            )
-        )
+        stack = build_stack(stack_inputs(identity(0), HeapClock(), StackOptions(storage_limit=3000)))
         far = 1 << 255
         mine, ours = 1, 2
         self.assertEqual([self.offer(stack, key) for key in (far, ours)], [Outcome.HELD] * 2)

@@ -16,9 +16,8 @@ from dht14.node.put import Policy
 from dht14.records.receipt import NoRecord
 from dht14.session.plaintext import PLAIN
 from dht14.sim.clock import HeapClock
-from dht14.sim.memory_store import MemoryStore
 from dht14.stack import StackOptions
-from dht14.stack_builder import StackInputs, build_stack
+from dht14.stack_builder import build_stack
 from dht14.wire import api_messages
 from dht14.wire.datagram import encode
 from dht14.wire.messages import (
@@ -34,11 +33,12 @@ from dht14.wire.messages import (
     Value,
     Wanted,
 )
-from tests.fakes import BEGINNING, BulkRecorder, contact_at, identity, verify_proof
+from tests.fakes import BEGINNING, contact_at, identity
 from tests.fuzz.steps import step, steps
 from tests.net.api.case import UNLIMITED, QuickNode, Wire
 from tests.outcomes import acknowledged, value_of
 from tests.owners import Owner
+from tests.stacks import stack_inputs
 from tests.wire.test_datagram import SAMPLES
 
 OWN_ID = 1 << 200
@@ -71,16 +71,12 @@ class Trial:
     def __init__(self) -> None:
         self.clock = HeapClock(BEGINNING)
         self.stack = build_stack(
-            StackInputs(
-                make_store=MemoryStore.of,
-                identity=identity(OWN_ID),
-                verify_proof=verify_proof,
-                clock=self.clock,
-                wall=self.clock.seconds,
+            stack_inputs(
+                identity(OWN_ID),
+                self.clock,
+                StackOptions(Policy(), storage_limit=1 << 20, sealed=False),
                 rng=random.Random(14),
                 resolve=lambda host, port: succeed([]),
-                bulk=BulkRecorder(),
-                options=StackOptions(Policy(), storage_limit=1 << 20, sealed=False),
             )
         )
         transports: list[Any] = [Sent(), Sent()]

@@ -15,12 +15,11 @@ from dht14.kademlia.keyspace import hash_id, id_from_bytes, id_to_bytes
 from dht14.node.put import Policy
 from dht14.security.identity import Identity, Puzzle
 from dht14.sim.clock import HeapClock
-from dht14.sim.memory_store import MemoryStore
 from dht14.stack import StackOptions
-from dht14.stack_builder import StackInputs, build_stack
+from dht14.stack_builder import build_stack
 from dht14.wire.datagram import encode
 from dht14.wire.messages import FindNode, FindValue, Offer, Ping, Store, Value, Watch
-from tests.fakes import BEGINNING, BulkRecorder
+from tests.fakes import BEGINNING
 from tests.fuzz.nodes import Sent
 from tests.fuzz.steps import step, steps
 from tests.independent_messages import VOID
@@ -28,6 +27,7 @@ from tests.independent_peer import Identity as IndependentIdentity
 from tests.independent_peer import Initiator, Message, Proofs, Responder, read_message, write_message
 from tests.outcomes import acknowledged, value_of
 from tests.owners import Owner
+from tests.stacks import stack_inputs
 from tests.wire.test_datagram import SAMPLES
 
 PUZZLE, PROOFS = Puzzle("fuzz", 0), Proofs("fuzz", 0)
@@ -100,16 +100,13 @@ class SealedTrial:
     def __init__(self) -> None:
         self.clock = HeapClock(BEGINNING)
         self.stack = build_stack(
-            StackInputs(
-                make_store=MemoryStore.of,
-                identity=OWN,
+            stack_inputs(
+                OWN,
+                self.clock,
+                StackOptions(Policy(), storage_limit=1 << 20, sealed=True),
                 verify_proof=PUZZLE.verify_proof,
-                clock=self.clock,
-                wall=self.clock.seconds,
                 rng=random.Random(14),
                 resolve=lambda host, port: succeed([]),
-                bulk=BulkRecorder(),
-                options=StackOptions(Policy(), storage_limit=1 << 20, sealed=True),
             )
         )
         self.ports: list[tuple[Any, Sent]] = []

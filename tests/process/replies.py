@@ -12,15 +12,15 @@ from twisted.internet.task import Clock
 from dht14.kademlia.contact import Address, Contact
 from dht14.kademlia.keyspace import hash_id
 from dht14.security.identity import Identity, Puzzle
-from dht14.sim.memory_store import MemoryStore
 from dht14.stack import Stack, StackOptions
-from dht14.stack_builder import StackInputs, build_stack
+from dht14.stack_builder import build_stack
 from dht14.wire.datagram import encode
 from dht14.wire.messages import Nodes, Value
-from tests.fakes import BEGINNING, BulkRecorder
+from tests.fakes import BEGINNING
 from tests.independent_peer import Identity as IndependentIdentity
 from tests.independent_peer import Initiator, Proofs, Responder
 from tests.outcomes import value_of
+from tests.stacks import stack_inputs
 
 PUZZLE, PROOFS = Puzzle("forged", 0), Proofs("forged", 0)
 HOLDER_AT, LIAR_AT, ELSEWHERE = ("192.0.2.1", 8000), ("198.51.100.2", 8000), ("203.0.113.3", 8000)
@@ -46,16 +46,13 @@ class Question:
         clock = Clock()
         clock.advance(BEGINNING)
         self.stack = build_stack(
-            StackInputs(
-                make_store=MemoryStore.of,
-                identity=Identity.made_up(PUZZLE, self.rng),
+            stack_inputs(
+                Identity.made_up(PUZZLE, self.rng),
+                clock,
+                StackOptions(),
                 verify_proof=PUZZLE.verify_proof,
-                clock=clock,
-                wall=clock.seconds,
                 rng=self.rng,
                 resolve=lambda host, port: succeed([]),
-                bulk=BulkRecorder(),
-                options=StackOptions(),
             )
         )
         transport: Any = self

@@ -8,12 +8,11 @@ from twisted.trial.unittest import SynchronousTestCase
 from dht14.kademlia.contact import Seed
 from dht14.sim.clock import HeapClock
 from dht14.sim.conditions import Conditions
-from dht14.sim.memory_store import MemoryStore
 from dht14.sim.network import VirtualNetwork, VirtualPort
 from dht14.stack import Stack, StackOptions
-from dht14.stack_builder import StackInputs, build_stack
-from tests.fakes import BEGINNING, BulkRecorder, address_of, identity, verify_proof
-from tests.test_stack_builder import resolve
+from dht14.stack_builder import build_stack
+from tests.fakes import BEGINNING, address_of, identity
+from tests.stacks import stack_inputs
 
 FAR = 1 << 255
 
@@ -29,16 +28,11 @@ class DuplicateIdentityTests(SynchronousTestCase):
     def start(self, number: int, node_id: int, *seeds: int) -> Stack:
         named = tuple(Seed(*address_of(seed)) for seed in seeds)
         stack = build_stack(
-            StackInputs(
-                make_store=MemoryStore.of,
-                identity=identity(node_id),
-                verify_proof=verify_proof,
-                clock=self.clock,
-                wall=self.clock.seconds,
+            stack_inputs(
+                identity(node_id),
+                self.clock,
+                evolve(StackOptions(), sealed=False, seeds=named),
                 rng=random.Random(number),
-                resolve=resolve,
-                bulk=BulkRecorder(),
-                options=evolve(StackOptions(), sealed=False, seeds=named),
             )
         )
         self.ports[number] = self.network.listen(address_of(number), stack.rpc)

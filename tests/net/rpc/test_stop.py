@@ -10,11 +10,11 @@ from dht14.kademlia.contact import Address, Seed
 from dht14.maintenance.handover import HAND_OVER_TIMEOUT
 from dht14.sim.clock import HeapClock
 from dht14.sim.conditions import Conditions
-from dht14.sim.memory_store import MemoryStore
 from dht14.sim.network import VirtualNetwork, VirtualPort
 from dht14.stack import Stack, StackOptions
-from dht14.stack_builder import StackInputs, build_stack
-from tests.fakes import BEGINNING, BulkRecorder, address_of, identity, verify_proof
+from dht14.stack_builder import build_stack
+from tests.fakes import BEGINNING, address_of, identity
+from tests.stacks import stack_inputs
 
 OPTIONS = StackOptions(refresh_interval=1.0, republish_interval=4.0, cleanup_interval=1.0, sealed=False)
 OTHERS = 6
@@ -38,16 +38,8 @@ class PlannedStopTests(SynchronousTestCase):
 
     def start(self, number: int, options: StackOptions = OPTIONS) -> Stack:
         stack = build_stack(
-            StackInputs(
-                make_store=MemoryStore.of,
-                identity=identity(number << 250),
-                verify_proof=verify_proof,
-                clock=self.clock,
-                wall=self.clock.seconds,
-                rng=random.Random(number),
-                resolve=resolve,
-                bulk=BulkRecorder(),
-                options=options,
+            stack_inputs(
+                identity(number << 250), self.clock, options, rng=random.Random(number), resolve=resolve
             )
         )
         self.ports[number] = self.network.listen(address_of(number), stack.rpc)
