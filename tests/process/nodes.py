@@ -25,6 +25,7 @@ T = TypeVar("T")
 TOP = Path(__file__).parent.parent.parent
 # Not the script twistd: it may be that of another environment, and some have none.
 TWISTD = (sys.executable, "-c", "from twisted.scripts.twistd import run; run()")
+DHT14 = (sys.executable, "-c", "import sys; from dht14.cmd.main import main; sys.exit(main())")
 DIFFICULTY = 1
 """Of the proof of work in these networks: low, so that tests need not wait for it."""
 TIMEOUT = 60.0
@@ -278,8 +279,15 @@ def run_twistd(
     *words: str, folder: Path, extra: Mapping[str, str] | None = None
 ) -> "subprocess.CompletedProcess[str]":
     """Run a twistd that ends by itself (a daemon: until it is in the background)."""
+    return run_program(*TWISTD, *words, folder=folder, extra=extra)
+
+
+def run_program(
+    *words: str | Path, folder: Path, extra: Mapping[str, str] | None = None
+) -> "subprocess.CompletedProcess[str]":
+    """Run a program in a folder until it ends, with `environment(extra)`."""
     return subprocess.run(
-        [*TWISTD, *words],
+        words,
         cwd=folder,
         env=environment(extra or {}),
         stdin=subprocess.DEVNULL,

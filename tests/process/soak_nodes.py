@@ -4,8 +4,6 @@ import contextlib
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from http.client import HTTPException
@@ -16,9 +14,8 @@ from attrs import define, field
 
 from dht14.app.state_file import read_state
 from dht14.cmd.admin_client import UnixHttpConnection
-from tests.process.nodes import TIMEOUT, environment, eventually, free_port, run_twistd
+from tests.process.nodes import DHT14, TIMEOUT, eventually, free_port, run_program, run_twistd
 
-DHT14 = (sys.executable, "-c", "import sys; from dht14.cmd.main import main; sys.exit(main())")
 SWEEP_SECONDS = 120
 """Between two sweeps of expired values: so the disk comes to rest within the time of a soak."""
 
@@ -127,10 +124,8 @@ class SoakNode:
         """Encrypt its values with another key."""
         environment_before = self._environment()
         self._make_key()
-        words = [*DHT14, "rekey", "--data-dir", str(self.data_dir), "--new-key-file", str(self._key_file())]
-        done = subprocess.run(
-            words, env=environment(environment_before), capture_output=True, text=True, check=False
-        )
+        words = ("rekey", "--data-dir", str(self.data_dir), "--new-key-file", str(self._key_file()))
+        done = run_program(*DHT14, *words, folder=self.folder, extra=environment_before)
         if done.returncode:
             raise AssertionError(f"rekey of {self.name}: {done.returncode}: {done.stderr}")
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import re
-import subprocess
 import sys
 import threading
 import time
@@ -10,7 +9,7 @@ from collections.abc import Iterator
 
 from dht14 import Client, DhtError, NoNode, NotReady, TimedOut, aio
 from tests.owners import Owner
-from tests.process.nodes import TIMEOUT, TOP, Twistd, environment, eventually
+from tests.process.nodes import TIMEOUT, TOP, Twistd, eventually, run_program
 from tests.process.test_network import NetworkTestCase
 
 REQUESTS = 1_000
@@ -176,14 +175,7 @@ class ExamplesTests(NetworkTestCase):
         """What it prints."""
         lines = [line for line in code.splitlines() if line]
         self.assertLessEqual(len(lines), 15)
-        ended = subprocess.run(
-            [sys.executable, "-W", "error", "-c", code.replace("127.0.0.1:7400", address_of(node))],
-            env=environment({}),
-            cwd=self.network.folder,
-            capture_output=True,
-            text=True,
-            timeout=TIMEOUT,
-            check=False,
-        )
+        code_here = code.replace("127.0.0.1:7400", address_of(node))
+        ended = run_program(sys.executable, "-W", "error", "-c", code_here, folder=self.network.folder)
         self.assertEqual((ended.returncode, ended.stderr), (0, ""), code)
         return ended.stdout

@@ -4,14 +4,13 @@ import resource
 import shutil
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 
 from twisted.trial.unittest import SkipTest
 
 from tests.process.daemons import DaemonTestCase
-from tests.process.nodes import Twistd, environment, eventually, free_port, run_twistd
+from tests.process.nodes import DHT14, Twistd, eventually, free_port, run_program, run_twistd
 from tests.process.test_start import ProcessTestCase
 
 DISK_FULL = 28
@@ -19,16 +18,9 @@ DISK_FULL = 28
 
 def health(node: Twistd, *words: str) -> int:
     """Return the exit code of `dht14 health` for this node."""
-    script = "import sys; from dht14.cmd.main import main; sys.exit(main())"
     addresses = ("--p2p-address", node.address, "--api-address", f"127.0.0.1:{node.api_port}")
-    done = subprocess.run(
-        [sys.executable, "-c", script, "health", *addresses, *words],
-        cwd=node.folder,
-        env=environment(node.environment),
-        capture_output=True,
-        check=False,
-    )
-    return done.returncode
+    words = (*DHT14, "health", *addresses, *words)
+    return run_program(*words, folder=node.folder, extra=node.environment).returncode
 
 
 def troubles(node: Twistd) -> list[str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.process.nodes import TIMEOUT, TOP, environment, eventually, free_port
+from tests.process.nodes import TIMEOUT, TOP, environment, eventually, free_port, run_program
 from tests.process.test_testnet import children, is_running
 
 SERVE = """
@@ -55,17 +55,14 @@ class EmbeddingPageTests(SynchronousTestCase):
         self.temporary = self.folder / "temporary"
         self.temporary.mkdir()
 
+    def end_of_python(self, *words: str) -> "subprocess.CompletedProcess[str]":
+        """Run Python in the folder until it ends."""
+        extra = {"TMPDIR": str(self.temporary)}
+        return run_program(sys.executable, *words, folder=self.folder, extra=extra)
+
     def run_python(self, *words: str) -> str:
         """Run Python in the folder; return its stdout. It must end well, and leave no process or file."""
-        ended = subprocess.run(
-            [sys.executable, *words],
-            cwd=self.folder,
-            env={**environment({}), "TMPDIR": str(self.temporary)},
-            capture_output=True,
-            text=True,
-            timeout=TIMEOUT,
-            check=False,
-        )
+        ended = self.end_of_python(*words)
         self.assertEqual(ended.returncode, 0, ended.stdout + ended.stderr)
         self.assertEqual(list(self.temporary.iterdir()), [])
         return ended.stdout + (ended.stderr if "unittest" in words else "")
@@ -102,14 +99,8 @@ class EmbeddingPageTests(SynchronousTestCase):
     def test_failing_pytest(self) -> None:
         """A failing test leaves nothing, either."""
         failing = self.pytest.replace('== b"hello"', '== b"other"')
-        ended = subprocess.run(
-            [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", self.write("test_it.py", failing)],
-            cwd=self.folder,
-            env={**environment({}), "TMPDIR": str(self.temporary)},
-            capture_output=True,
-            text=True,
-            timeout=TIMEOUT,
-            check=False,
+        ended = self.end_of_python(
+            "-m", "pytest", "-p", "no:cacheprovider", self.write("test_it.py", failing)
         )
         self.assertIn("2 failed", ended.stdout)
         self.assertEqual(list(self.temporary.iterdir()), [])

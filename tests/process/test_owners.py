@@ -1,28 +1,16 @@
 """Owners at the command line, against real nodes."""
 
 import json
-import subprocess
-import sys
 
-from tests.process.nodes import TIMEOUT, Twistd, environment
+from tests.process.nodes import DHT14, Twistd, run_program
 from tests.process.test_network import NetworkTestCase
-
-DHT14 = (sys.executable, "-c", "import sys; from dht14.cmd.main import main; sys.exit(main())")
 
 
 class OwnersTests(NetworkTestCase):
     def dht14(self, *words: str, at: Twistd | None = None) -> tuple[int, str]:
         """Exit code and standard output of one command."""
         api = ("--api-address", f"127.0.0.1:{at.api_port}") if at else ()
-        ended = subprocess.run(
-            [*DHT14, *words, *api],
-            env=environment({}),
-            cwd=self.network.folder,
-            capture_output=True,
-            text=True,
-            timeout=TIMEOUT,
-            check=False,
-        )
+        ended = run_program(*DHT14, *words, *api, folder=self.network.folder)
         self.assertNotIn("Traceback", ended.stderr)
         return ended.returncode, ended.stdout
 

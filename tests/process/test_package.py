@@ -2,14 +2,13 @@
 
 import re
 import shutil
-import subprocess
 import sys
 import sysconfig
 import venv
 from importlib.metadata import distribution
 from pathlib import Path
 
-from tests.process.nodes import TIMEOUT, TOP, environment
+from tests.process.nodes import TOP, run_program
 from tests.process.test_network import NetworkTestCase
 
 SOURCES = (
@@ -40,16 +39,7 @@ sys.exit(main(sys.argv[1:]))
 
 def run(*words: str | Path, folder: Path) -> str:
     """Return what a command prints. It must succeed, and must not find the checkout."""
-    ended = subprocess.run(
-        words,
-        cwd=folder,
-        env=environment({"PYTHONPATH": ""}),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT,
-        check=False,
-    )
+    ended = run_program(*words, folder=folder, extra={"PYTHONPATH": ""})
     assert ended.returncode == 0, (words, ended.returncode, ended.stdout, ended.stderr)
     return ended.stdout
 

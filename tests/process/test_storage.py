@@ -6,15 +6,21 @@ import random
 import resource
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from functools import partial
 from pathlib import Path
 
 from dht14.wire import api_messages
 from dht14.wire.api_messages import Success
-from tests.process.nodes import TIMEOUT, Twistd, VoidPhone, environment, eventually, run_twistd
+from tests.process.nodes import (
+    DHT14,
+    TIMEOUT,
+    Twistd,
+    VoidPhone,
+    eventually,
+    run_program,
+    run_twistd,
+)
 from tests.process.test_start import ProcessTestCase
 
 FLIPS = int(os.environ.get("FLIPS", "10"))
@@ -168,15 +174,7 @@ class KeyTests(ProcessTestCase):
 
     def dht14(self, node: Twistd, *words: str) -> int:
         """Exit code of a command in a node's folder."""
-        script = "import sys; from dht14.cmd.main import main; sys.exit(main())"
-        done = subprocess.run(
-            [sys.executable, "-c", script, *words],
-            cwd=node.folder,
-            env=environment(node.environment),
-            capture_output=True,
-            check=False,
-        )
-        return done.returncode
+        return run_program(*DHT14, *words, folder=node.folder, extra=node.environment).returncode
 
 
 class DamageTests(ProcessTestCase):

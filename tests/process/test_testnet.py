@@ -19,9 +19,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from dht14 import DhtError, NoNode, Refused, StartError
 from dht14.testing import AsyncCluster, Cluster, testnet
 from tests.embedding.open_files import open_files
-from tests.process.nodes import TIMEOUT, TOP, environment, eventually, free_port
+from tests.process.nodes import DHT14, TIMEOUT, TOP, environment, eventually, free_port, run_program
 
-DHT14 = (sys.executable, "-c", "import sys; from dht14.cmd.main import main; sys.exit(main())")
 FORGETFUL = """
 import time
 from dht14.testing import testnet
@@ -316,14 +315,9 @@ class CommandTests(LeftoverTestCase):
         return [json.loads(process.stdout.readline()) for _ in range(count)]
 
     def dht14(self, *words: str) -> str:
-        return subprocess.run(
-            [*DHT14, *words],
-            env=environment({}),
-            cwd=TOP,
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
+        ended = run_program(*DHT14, *words, folder=TOP)
+        self.assertEqual(ended.returncode, 0, ended.stderr)
+        return ended.stdout
 
     def test_signals(self) -> None:
         """It prints where each node is, works, and at each of the signals ends with all nodes, and exit 0."""

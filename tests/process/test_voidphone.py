@@ -1,13 +1,12 @@
 """docs/voidphone.md, as it stands there: its configuration file, its lines of Python, its frames."""
 
 import re
-import subprocess
 import sys
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.wire import api_messages
-from tests.process.nodes import TIMEOUT, TOP, Twistd, environment, free_port
+from tests.process.nodes import TOP, Twistd, free_port, run_program
 from tests.process.test_network import NetworkTestCase
 
 PAGE = (TOP / "docs" / "voidphone.md").read_text()
@@ -25,15 +24,8 @@ def block(language: str) -> str:
 class VoidPhonePageTests(NetworkTestCase):
     def python(self, *words: str) -> str:
         """Return what Python prints."""
-        ended = subprocess.run(
-            [sys.executable, "-W", "error::SyntaxWarning", *words],
-            cwd=self.network.folder,
-            env=environment({}),
-            capture_output=True,
-            text=True,
-            timeout=TIMEOUT,
-            check=True,
-        )
+        ended = run_program(sys.executable, "-W", "error::SyntaxWarning", *words, folder=self.network.folder)
+        self.assertEqual(ended.returncode, 0, ended.stderr)
         return ended.stdout
 
     def test_shared_file(self) -> None:
