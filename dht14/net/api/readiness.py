@@ -37,6 +37,9 @@ class StartStep(Enum):
     """The first calls to the seeds and saved contacts."""
 
 
+ALL_STEPS = frozenset(StartStep)
+
+
 @define(eq=False)
 class _Waiting:
     """One request that waits for all of `steps`, or until its timer fires."""
@@ -86,7 +89,7 @@ class Readiness:
 
     def when_ready(self, seconds: float) -> "Deferred[bool]":
         """Fires with whether all steps are done within `seconds`, or at once when they never will be."""
-        return self._until_done(frozenset(StartStep), seconds)
+        return self._until_done(ALL_STEPS, seconds)
 
     # Called by the API
 
@@ -94,42 +97,45 @@ class Readiness:
         self, key: int, value: bytes, ttl: int, replication: int, timeout: float = OPERATION_TIMEOUT
     ) -> "Deferred[Receipt]":
         """As `PutGet.put`."""
-        if self._node is not None and not self._pending:
-            return self._node.put(key, value, ttl, replication, timeout)
+        if (node := self._ready_node()) is not None:
+            return node.put(key, value, ttl, replication, timeout)
         return Deferred.fromCoroutine(self._put_later(key, value, ttl, replication, timeout))
 
     def get(
         self, key: int, content: bool = False, timeout: float = OPERATION_TIMEOUT
     ) -> "Deferred[Record | NoRecord]":
         """As `PutGet.get`."""
-        if self._node is not None and not self._pending:
-            return self._node.get(key, content, timeout)
+        if (node := self._ready_node()) is not None:
+            return node.get(key, content, timeout)
         return Deferred.fromCoroutine(self._get_later(key, content, timeout))
 
     def watch(
         self, key: int, on_change: Callable[[Record | NoRecord], object]
     ) -> "Deferred[KeyWatch | NoRecord]":
         """As `PutGet.watch`."""
-        if self._node is not None and not self._pending:
-            return self._node.watch(key, on_change)
+        if (node := self._ready_node()) is not None:
+            return node.watch(key, on_change)
         return Deferred.fromCoroutine(self._watch_later(key, on_change))
+
+    def _ready_node(self) -> PutGet | None:
+        return self._node if not self._pending else None
 
     async def _watch_later(
         self, key: int, on_change: Callable[[Record | NoRecord], object]
     ) -> KeyWatch | NoRecord:
-        if not await self._until_done(frozenset(StartStep), OPERATION_TIMEOUT) or self._node is None:
+        if not await self._until_done(ALL_STEPS, OPERATION_TIMEOUT) or self._node is None:
             return NoRecord.NOT_READY
         return await self._node.watch(key, on_change)
 
     async def _put_later(self, key: int, value: bytes, ttl: int, replication: int, timeout: float) -> Receipt:
         deadline = self._clock.seconds() + timeout
-        if not await self._until_done(frozenset(StartStep), timeout) or self._node is None:
+        if not await self._until_done(ALL_STEPS, timeout) or self._node is None:
             return Receipt(PutOutcome.NOT_STORED, 0, replication, PutReason.NOT_READY)
         return await self._node.put(key, value, ttl, replication, deadline - self._clock.seconds())
 
     async def _get_later(self, key: int, content: bool, timeout: float) -> Record | NoRecord:
         deadline = self._clock.seconds() + timeout
-        if not await self._until_done(frozenset(StartStep), min(DATABASE_TIMEOUT, timeout)):
+        if not await self._until_done(ALL_STEPS, min(DATABASE_TIMEOUT, timeout)):
             left = deadline - self._clock.seconds()
             if not await self._until_done(frozenset({StartStep.IDENTITY, StartStep.JOIN}), left):
                 return NoRecord.NOT_READY
