@@ -163,7 +163,7 @@ class WriterThread:
         self._close_tables()
         while not self._closing.is_set():
             try:
-                result = self._opened_now()
+                result = self._open_once()
             except lmdb.MemoryError:
                 self._call_soon(partial(failed, self._too_little_memory()))
                 self._closing.wait(RETRY_INTERVAL)
@@ -181,18 +181,18 @@ class WriterThread:
             "map into its memory; lower them, or raise the limit of address space (ulimit -v, RLIMIT_AS)"
         )
 
-    def _opened_now(self) -> Opened:
+    def _open_once(self) -> Opened:
         if is_missing(self._path):
-            return self._begin()
+            return self._make_file()
         if not self._is_sound():
-            return self._begin(set_aside(self._path))
+            return self._make_file(set_aside(self._path))
         try:
-            return self._opened_tables()
+            return self._open_tables()
         except (Malformed, lmdb.InvalidError, lmdb.VersionMismatchError):
             # It is a database of another program.
-            return self._begin(set_aside(self._path))
+            return self._make_file(set_aside(self._path))
 
-    def _begin(self, aside: str = "") -> Opened:
+    def _make_file(self, aside: str = "") -> Opened:
         """Make a new database. It gets its name when it is complete: a crash leaves none that looks
         damaged."""
         new = self._path + NEW
@@ -202,9 +202,9 @@ class WriterThread:
             os.rename(new, self._path)
         finally:
             remove_files(new)
-        return self._opened_tables(aside)
+        return self._open_tables(aside)
 
-    def _opened_tables(self, aside: str = "") -> Opened:
+    def _open_tables(self, aside: str = "") -> Opened:
         # A power cut must not lose the name of the file: then its content would be lost, too. A process that
         # was killed may have left it unflushed.
         fsync_folder(os.path.dirname(self._path))
@@ -241,11 +241,11 @@ class WriterThread:
 
     def _write(self, changes: Changes, done: Callable[[Written], None]) -> None:
         with self._write_lock:
-            written = self._written(changes)
+            written = self._write_changes(changes)
             self._usage = written.usage
         self._call_soon(partial(done, written))
 
-    def _written(self, changes: Changes) -> Written:
+    def _write_changes(self, changes: Changes) -> Written:
         if self._tables is None:
             return Written(self._usage, failure="the database is not open")
         if not self._tables.is_at(self._path):
@@ -255,7 +255,7 @@ class WriterThread:
             # If the file was removed or moved meanwhile, the data in it is gone as well.
             return Written(usage, failure="" if self._tables.is_at(self._path) else FILE_GONE)
         except lmdb.MapFullError:
-            return self._written_by_halves(changes)
+            return self._write_by_halves(changes)
         except lmdb.Error as error:
             # A system error (errno, above 0) was undone, and the write can be tried again at once. After an
             # error of its own LMDB does not trust itself, or its file, any more.
@@ -269,7 +269,7 @@ class WriterThread:
         except Exception as bug:  # noqa: BLE001 - reported; without the thread all callbacks would wait
             return Written(self._usage, failure=f"this is a bug: {bug!r}")
 
-    def _written_by_halves(self, changes: Changes) -> Written:
+    def _write_by_halves(self, changes: Changes) -> Written:
         """Write the puts in two halves: there is no space for all, or no run of pages long enough for one
         value."""
         entries = list(changes.puts.items())
@@ -278,9 +278,9 @@ class WriterThread:
                 self._usage, refused=frozenset(changes.puts), failure="" if entries else "no space"
             )
         half = len(entries) // 2
-        first = self._written(evolve(changes, puts=dict(entries[:half])))
+        first = self._write_changes(evolve(changes, puts=dict(entries[:half])))
         self._usage = first.usage
-        second = self._written(Changes(dict(entries[half:]), now=changes.now))
+        second = self._write_changes(Changes(dict(entries[half:]), now=changes.now))
         return Written(
             second.usage,
             refused=first.refused | second.refused,

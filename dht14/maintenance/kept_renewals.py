@@ -143,26 +143,26 @@ class KeptRenewals:
         self._changes.renewal_began(key)
         value, fetched = self._kept.value(entry), None
         if value is None:
-            value = fetched = await self._fetched_again(entry)
+            value = fetched = await self._fetch_again(entry)
         renewal: Renewal = NotRenewed(RenewalFailure.DAMAGED)
         if value is not None:
             record = entry.record(value, self._node.own_id)
             renewal = await self._renewer.renew(record, self._policy.ttl(entry.ttl), near)
         if not self._changes.renewal_ended(key):
             return  # A client has changed it meanwhile: its entry stands.
-        entry, changed_value = self._judged(entry, renewal, fetched)
+        entry, changed_value = self._judge(entry, renewal, fetched)
         written: Deferred[bool] = Deferred()
         self._kept.put(entry, changed_value, written.callback)
         # The next scan must see it.
         if not await written:
             self._paused_until = self._clock.seconds() + DISK_PAUSE
 
-    async def _fetched_again(self, entry: KeptEntry) -> bytes | None:
+    async def _fetch_again(self, entry: KeptEntry) -> bytes | None:
         """Fetch a value that is damaged here from its holders."""
         found = await self._node.get(entry.key, entry.kind is Kind.CONTENT)
         return found.value if isinstance(found, Record) and found.digest == entry.digest else None
 
-    def _judged(
+    def _judge(
         self, entry: KeptEntry, renewal: Renewal, value: bytes | None
     ) -> tuple[KeptEntry, bytes | None]:
         """Return the entry after a renewal, and the value if it must be written; count the renewal."""

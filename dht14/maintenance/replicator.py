@@ -153,12 +153,12 @@ class Replicator:
         if isinstance(reply, Value):
             record = record_in(reply, key, asked_at)
         elif isinstance(reply, LargeValue):
-            record = await self._fetched(key, holder, reply, asked_at)
+            record = await self._fetch(key, holder, reply, asked_at)
         if record is not None:
             subnet = counted_subnet(holder.address[0], self._table.subnet_of)
             self.store_copy(evolve(record, writer=holder.node_id, writer_subnet=subnet))
 
-    def _fetched(
+    def _fetch(
         self, key: int, holder: Contact, reply: LargeValue, asked_at: float
     ) -> "Deferred[Record | None]":
         advertised = advertised_in(reply, key, asked_at)

@@ -148,10 +148,10 @@ class VirtualWriterThread(WriterThread):
         """In this process: the files of a simulation are not damaged in ways that crash it."""
         return verify_file(self._path) == SOUND
 
-    def _written(self, changes: Changes) -> Written:
+    def _write_changes(self, changes: Changes) -> Written:
         if self._disk.fault is not None:
             return Written(self._usage, failure=self._disk.fault.value)
-        return super()._written(changes)
+        return super()._write_changes(changes)
 
 
 class NoEvents:
