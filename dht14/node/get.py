@@ -210,7 +210,7 @@ class RecordReader:
         have withheld the newest record. Content needs no second search, because it proves itself.
         """
         now = self._lookups.clock.seconds()
-        own = self._store.get(key, now) if self._store else None
+        own = self._store.get(key, now) if self._store is not None else None
         if own is not None and own.kind is Kind.CONTENT:
             return succeed(own)  # Without a coroutine, which costs as much as all the rest.
         return Deferred.fromCoroutine(self._get(key, own, now + timeout, content))
@@ -235,7 +235,7 @@ class RecordReader:
         nearest nodes.
         """
         now = self._lookups.clock.seconds()
-        own = self._store.get(key, now) if self._store else None
+        own = self._store.get(key, now) if self._store is not None else None
         if own is not None and own.kind is Kind.CONTENT:
             return own
         return await self._find(key, own, now + timeout, content, exhaustive)
@@ -263,13 +263,13 @@ class RecordReader:
         """Compare a record with what the nodes near its key have; the lookup begins with the contacts `near`,
         too. A large value that is equal to that of the record is not fetched."""
         key, rank, now = record.key, record.rank, self._lookups.clock.seconds()
-        own = self._store.get(key, now) if self._store else None
+        own = self._store.get(key, now) if self._store is not None else None
         replies = self._replies(key, own, content=False, exhaustive=False)
         quorum = replies.quorum
         quorum.add(record, None)
         lookup = await self._ask(replies, own, now + timeout, near)
         best = await self._fetch_best(replies, now + timeout)
-        own_floor = self._store.floor(key, now) if self._store else NO_FLOOR
+        own_floor = self._store.floor(key, now) if self._store is not None else NO_FLOOR
         return Comparison(
             best=best,
             is_over=quorum.is_over(rank) or own_floor > rank[:2],

@@ -168,7 +168,7 @@ class RecordWriter:
     def _first_version(self, key: int) -> int:
         """Return the version of a write that begins now: above the one in the own store."""
         now = version_at(self._time.now())
-        held = self._store.get(key, self._lookups.clock.seconds()) if self._store else None
+        held = self._store.get(key, self._lookups.clock.seconds()) if self._store is not None else None
         newest_here = held.version if held is not None and held.kind is Kind.OPEN else 0
         return self._version_above(newest_here, now)
 

@@ -101,7 +101,7 @@ class ReadResponder:
     def value(self, request: FindValue, asker: Contact, now: float) -> Value | LargeValue | Nodes | Lapsed:
         """Answer a FIND_VALUE: with the record if this node has one, else with the nearest contacts."""
         key = request.key
-        record = self._store.get(key, now) if self._store else None
+        record = self._store.get(key, now) if self._store is not None else None
         if record is None or (remaining := record.remaining_ms(now)) < 1:
             return self._no_value(key, asker, now)
         nearer = self.missing_in(request.view, key, asker)
@@ -131,7 +131,7 @@ class ReadResponder:
 
     def _no_value(self, key: int, asker: Contact, now: float) -> Nodes | Lapsed:
         nodes = self.nodes(key, asker)
-        floor = self._store.floor(key, now) if self._store else NO_FLOOR
+        floor = self._store.floor(key, now) if self._store is not None else NO_FLOOR
         return nodes if floor == NO_FLOOR else Lapsed(nodes.contacts, *floor)
 
     def missing_in(self, view: bytes, key: int, asker: Contact) -> tuple[Contact, ...]:
@@ -152,7 +152,7 @@ class ReadResponder:
 
     def download(self, download: Download, now: float) -> bytes | None:
         """Return the value of a ticket; None if this node holds another one by now, or none."""
-        record = self._store.get(download.key, now) if self._store else None
+        record = self._store.get(download.key, now) if self._store is not None else None
         if record is None or (record.version, len(record.value)) != (download.version, download.length):
             return None
         return record.value

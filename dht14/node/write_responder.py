@@ -205,7 +205,7 @@ class WriteResponder:
             return True
         if is_copy and self._time.may_be_held(record.version):
             return True
-        held = self._store.get(record.key, now) if self._store else None
+        held = self._store.get(record.key, now) if self._store is not None else None
         return held is not None and held.kind is Kind.OPEN and record.version == held.version + 1
 
     def _refused(self, key: int, nearer: tuple[Contact, ...], refusal: Refusal | None, now: float) -> Refused:

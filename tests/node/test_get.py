@@ -154,6 +154,9 @@ class GetTests(NodeTestCase):
         self.assertTrue(self.put(peers[15], b"new", ttl=60))
         self.assertEqual(self.holders(peers, value=b"old"), [8])
         self.network.wait(61)
+        for peer in peers:
+            assert peer.store is not None
+            peer.store.expire(self.now)
         peers[0].fall_silent()
         self.assertEqual([self.get(peer) for peer in peers[1:]], [None] * 19)
         self.assertTrue(self.put(peers[15], b"newest"))

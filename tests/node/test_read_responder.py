@@ -67,6 +67,11 @@ class ReadTests(ResponderTestCase):
         replies: list[Reply] = []
         self.node.answer(FindValue(7), ASKER, NOW + 5, replies.append)
         self.assertEqual(replies, [Lapsed(tuple(near), Kind.OPEN, VERSION)])
+        # Nor does the node forget it when it holds no record at all any more.
+        self.store.expire(NOW + 5)
+        self.assertEqual(len(self.store), 0)
+        self.node.answer(FindValue(7), ASKER, NOW + 5, replies.append)
+        self.assertEqual(replies[1:], replies[:1])
 
     def test_current(self) -> None:
         """A holder says whether it has missed writes, until the others have brought them; so do its
