@@ -251,7 +251,8 @@ class RecordWriter:
             settled = await self.holders.store(newest, quorum.wanted, deadline, copy=True)
             if not settled.outranked:
                 break
-        if newest is not None and newest.value == record.value:
+        if newest is not None and newest.value == record.value and settled.holds_group:
+            # Not where most of the group remember a greater number that has expired: no read returns it.
             return _receipt(settled)
         return _refused(quorum.wanted, PutReason.CONFLICT, quorum.receipts, record.version)
 

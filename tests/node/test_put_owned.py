@@ -104,6 +104,20 @@ class OwnerTests(NodeTestCase):
             self.assertFalse(self.write(payload, seq, cas))
             self.assertEqual(self.asked(self.peers, Store), 0)
 
+    def test_lapsed_number(self) -> None:
+        """A number below one that has expired is refused, even if a newcomer takes it: no read returns it."""
+        self.assertTrue(self.write(b"payload", 5, ttl=60))
+        self.network.wait(61)
+        newcomer = self.network.peer(self.owner.key ^ 1)
+        self.network.acquaint([newcomer, *self.peers])
+        receipt = self.network.result(
+            self.peers[25].node.put(self.owner.key, self.owner.says(b"older", 3), TTL, 0)
+        )
+        self.assertEqual((receipt.outcome, receipt.reason), (PutOutcome.NOT_STORED, PutReason.CONFLICT))
+        self.assertIsNone(self.read())
+        self.assertTrue(self.write(b"newer", 6))
+        self.assertEqual(self.read(), self.owner.says(b"newer", 6))
+
     def test_at_the_same_time(self) -> None:
         """Where another write of the same number came first to some holders, the greater hash wins at all of
         them, and the writer learns which it was."""
