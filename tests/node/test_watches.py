@@ -8,6 +8,7 @@ from twisted.logger import capturedLogs
 
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.parameters import GROUP
+from dht14.net.api.states import KeyStates
 from dht14.node import watches
 from dht14.node.leases import LEASE_SECONDS
 from dht14.node.metrics import ReadCause
@@ -104,6 +105,24 @@ class ChangeTests(WatchesTestCase):
         self.put(self.writer, b"2")
         self.network.wait(1)
         self.assertEqual(self.told, [b"2"])
+
+    def test_present_during_read(self) -> None:
+        """What a read finds that was under way when a watch began is not told behind the present state."""
+        self.put(self.writer, b"1")
+        other = self.watcher.node.watches.watch(KEY, self.changed)
+        assert other is not None
+        self.addCleanup(other.end)
+        other.present()
+        states = KeyStates(self.watcher.node, KEY)
+        self.addCleanup(states.end)
+        following = Deferred.fromCoroutine(states.following())
+        self.put(self.writer, b"2")
+        found = self.network.result(following)
+        assert isinstance(found, Record)
+        self.assertEqual(found.value, b"2")
+        following = Deferred.fromCoroutine(states.following())
+        self.network.wait(2)
+        self.assertNoResult(following)
 
     def test_expiry(self) -> None:
         """A record that expires is told as gone, at that moment."""

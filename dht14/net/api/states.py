@@ -45,7 +45,10 @@ class KeyStates:
         self._watch = begun
         if self._is_over:
             begun.end()
-        return await begun.present()
+        state = await begun.present()
+        if state is not NoRecord.UNANSWERED:
+            self._latest = None  # What a read found that was under way before: the same, or something older.
+        return state
 
     async def _next(self) -> Record | NoRecord:
         while self._latest is None:
