@@ -183,7 +183,7 @@ class Client:
                         feed.failed(error, time.monotonic())
                     else:
                         if isinstance(step, GetRecord):
-                            feed.heard(reply)
+                            feed.fetched(reply, time.monotonic())
         finally:
             if pipeline.feeds.remove(feed):
                 pipeline.say(WatchKey(raw_key, on=False))

@@ -268,6 +268,6 @@ def watch_reporting(
                     is_lost = False
                     report(None)
                 if isinstance(step, GetRecord):
-                    feed.heard(reply)
+                    feed.fetched(reply, time.monotonic())
     finally:
         connection.close()

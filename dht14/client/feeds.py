@@ -72,8 +72,16 @@ class Feed:
 
     def heard(self, reply: ApiReply) -> None:
         """The node has told the state of the key: in a reply, or because it has changed."""
-        self._latest = reply
+        if self._latest is None or not _is_unanswered(reply):
+            self._latest = reply
         self.wake()
+
+    def fetched(self, reply: ApiReply, now: float) -> None:
+        """The node has answered a GET for the value of a change. What it has told meanwhile is newer."""
+        if self._latest is None:
+            if _is_unanswered(reply):
+                self._ask_at = now + self._delay
+            self.heard(reply)
 
     def lost(self) -> None:
         """The connection has ended."""
@@ -106,7 +114,7 @@ class Feed:
             if reply.reason is NoRecord.NOT_READY:
                 self.failed(NotReady("the node is not ready; dht14 wait waits until it is"), now)
                 return None
-            if reply.reason is NoRecord.UNANSWERED:
+            if _is_unanswered(reply):
                 return None
         self._delay = FIRST_RETRY
         if isinstance(reply, Failure) or (
@@ -119,6 +127,10 @@ class Feed:
             return None
         self._told = seen
         return News(value)
+
+
+def _is_unanswered(reply: ApiReply) -> bool:
+    return isinstance(reply, MissingRecord) and reply.reason is NoRecord.UNANSWERED
 
 
 def _seen_in(reply: ApiReply) -> _Seen:

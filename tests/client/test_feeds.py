@@ -91,14 +91,37 @@ class NewsTests(FeedTestCase):
         self.feed.heard(changed(b"", 2))
         self.assertEqual(self.feed.step(1.0), GetRecord(KEY))
         large = bytes(MAX_RECORD_VALUE + 1)
-        self.assertEqual(self.heard(Success(KEY, large)), large)
+        self.feed.fetched(Success(KEY, large), 1.0)
+        self.assertEqual(self.said(self.feed.step(1.0)), large)
         self.assertEqual(self.feed.step(1.0), Pause(HEARTBEAT_INTERVAL - 1.0))
+
+    def test_change_while_fetching(self) -> None:
+        """What the node tells while a value is on its way is newer than that value."""
+        self.heard(found(b"1"))
+        self.feed.heard(changed(b"", 2))
+        self.assertEqual(self.feed.step(1.0), GetRecord(KEY))
+        self.feed.heard(changed(b"3", 3))
+        self.feed.fetched(Success(KEY, bytes(MAX_RECORD_VALUE + 1)), 1.0)
+        self.assertEqual(self.said(self.feed.step(1.0)), b"3")
+        self.assertIsInstance(self.feed.step(1.0), Pause)
+
+    def test_not_fetched(self) -> None:
+        """A value that was not found out is asked for again soon."""
+        self.heard(found(b"1"))
+        self.feed.heard(changed(b"", 2))
+        self.assertEqual(self.feed.step(1.0), GetRecord(KEY))
+        self.feed.fetched(MissingRecord(KEY, NoRecord.UNANSWERED), 1.0)
+        self.assertEqual(self.feed.step(1.0), Pause(FIRST_RETRY))
+        self.assertEqual(self.feed.step(1.0 + FIRST_RETRY), ASK)
 
     def test_unknown(self) -> None:
         """That nobody knows the state is no state."""
         self.assertEqual(self.heard(found(b"1")), b"1")
         self.assertEqual(self.heard(MissingRecord(KEY, NoRecord.UNANSWERED)), "nothing")
         self.assertEqual(self.heard(found(b"1")), "nothing")
+        # Nor does it take the place of one that was not handed out yet: another iterator may have asked.
+        self.feed.heard(changed(b"2", 2))
+        self.assertEqual(self.heard(MissingRecord(KEY, NoRecord.UNANSWERED)), b"2")
 
     def test_owner(self) -> None:
         """An owner's value is verified; its tombstone is no value."""

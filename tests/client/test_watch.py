@@ -123,6 +123,23 @@ class WatchCases(BothClients):
         self.assertEqual(self.states(2, script)[1], LARGE)
         self.assertIn(GetRecord(KEY), self.served.requests)
 
+    def test_change_behind_large(self) -> None:
+        """A change that comes right behind a value that was fetched is handed out, and nothing older."""
+
+        def script(talk: Conversation) -> None:
+            for request in talk.requests():
+                if isinstance(request, GetRecord):
+                    # The end of the value and the change come in one piece.
+                    both = encode_success(KEY, LARGE) + changed(b"3", 3)
+                    talk.send(both[:65_000])
+                    talk.send(both[65_000:])
+                elif isinstance(request, WatchKey) and request.on:
+                    talk.send(found(b"1", 1))
+                    FETCHED.wait(10)
+                    talk.send(changed(LARGE, 2))
+
+        self.assertEqual(self.states(2, script), [b"1", b"3"])
+
     def test_other_node(self) -> None:
         """A node of another kind is asked again and again."""
         self.patch(feeds, "POLL_INTERVAL", 0.05)
