@@ -17,6 +17,7 @@ from attrs import define, field
 
 from dht14.bounded import BoundedDict
 from dht14.kademlia.contact import Contact
+from dht14.records.read_quorum import Rank
 from dht14.records.receipt import NoRecord
 from dht14.records.record import Record
 from dht14.wire.messages import NOTHING_HELD, mark_of
@@ -43,6 +44,10 @@ READ_SPACING = 0.05
 RETRY_INTERVAL, MAX_RETRY_INTERVAL = 0.5, 30.0
 """Seconds to the next read after one without a result; each further one doubles them. So it is after a read
 that was due because the record should have expired and found that it had not."""
+
+STEP_BACK_TIME = 6.0
+"""Seconds for which reads may find less than what was read before without being believed. While a put is
+under way, 4.5 s at most, one read finds its record and the next one the record before it."""
 
 FIRST_DISTRUST, LAST_DISTRUST = 1.0, 64.0
 """Seconds for which a node is not listened to after a hint that was none; each further one doubles them."""
@@ -90,6 +95,10 @@ class WatchState:
     is_known: bool = field(default=False, init=False)
     """Whether a read has had a result."""
     seen: Seen = field(default=None, init=False)
+    _rank: Rank | None = field(default=None, init=False)
+    """Of the record that was seen."""
+    _older_since: float | None = field(default=None, init=False)
+    """When a read first found an older one than that, and no read anything else since."""
     renew_at: float = field(default=0.0, init=False)
     _expires_at: float | None = field(default=None, init=False)
     _vain_ends: int = field(default=0, init=False)
@@ -169,8 +178,8 @@ class WatchState:
         self._heard = {node_id: member.mark for node_id, member in self.members.items()}
 
     def read_ended(self, found: Found, now: float) -> bool:
-        """A read has ended. Return whether it had a result."""
-        if found in (NoRecord.UNANSWERED, NoRecord.NOT_READY):
+        """A read has ended. Return whether it had a result: one that is to be told."""
+        if found in (NoRecord.UNANSWERED, NoRecord.NOT_READY) or self._is_step_back(found, now):
             delay = min(RETRY_INTERVAL * 2.0**self._failures, MAX_RETRY_INTERVAL)
             self._failures = min(self._failures + 1, 16)
             self._earliest_read_at = now + delay
@@ -180,6 +189,7 @@ class WatchState:
         seen = seen_in(found)
         was_change, before = not self.is_known or seen != self.seen, self._known
         self.is_known, self.seen = True, seen
+        self._rank = found.rank if isinstance(found, Record) else None
         self._expires_at = self._end_of(found, was_change, now)
         self._poll_interval = (
             min(2 * self._poll_interval, MAX_POLL_INTERVAL) if self._is_healthy else POLL_INTERVAL
@@ -189,6 +199,17 @@ class WatchState:
             self._ended(before)
         self._judge_hints(was_change, now)
         return True
+
+    def _is_step_back(self, found: Found, now: float) -> bool:
+        """Whether a read found an older record than the one before, which has not expired, and reads have not
+        said so for long enough."""
+        is_alive = self._expires_at is not None and self._expires_at > now
+        if not isinstance(found, Record) or self._rank is None or found.rank >= self._rank or not is_alive:
+            self._older_since = None
+            return False
+        if self._older_since is None:
+            self._older_since = now
+        return now < self._older_since + STEP_BACK_TIME
 
     def _end_of(self, found: Found, was_change: bool, now: float) -> float | None:
         """Return when the record must be looked for because it has expired. Who answers a read may name any

@@ -29,6 +29,7 @@ from dht14.node.ports import Rpc
 from dht14.node.timers import cancel_timer
 from dht14.node.watch_state import Found, Seen, WatchState, seen_in
 from dht14.records.receipt import NoRecord
+from dht14.records.record import Record
 from dht14.records.store import RecordStore
 from dht14.wire.messages import NOTHING_HELD, mark_of
 
@@ -57,7 +58,7 @@ class Subscription:
     _watches: "Watches"
     _watched: "_Watched"
     on_change: OnChange
-    _knows: bool = field(default=False, init=False)
+    knows: bool = field(default=False, init=False)
     """Whether this client has been told any state."""
     _told: Seen = field(default=None, init=False)
     """Which one, the last time."""
@@ -68,8 +69,8 @@ class Subscription:
 
     def tell(self, seen: Seen) -> bool:
         """Note that this client is told a state now; return whether that is new to it."""
-        is_new = not self._knows or self._told != seen
-        self._knows, self._told = True, seen
+        is_new = not self.knows or self._told != seen
+        self.knows, self._told = True, seen
         return is_new
 
     def end(self) -> None:
@@ -244,10 +245,11 @@ class Watches(Service):
             watched.is_reading = False
         has_result = state.read_ended(found, self._clock.seconds())
         for subscription, result in waiting:
+            is_told = has_result or (isinstance(found, Record) and not subscription.knows)
             # Who has stopped waiting is told of the result as of a change.
-            if has_result and not result.called and subscription in watched.subscriptions:
-                subscription.tell(state.seen)
-            result.callback(found)
+            if is_told and not result.called and subscription in watched.subscriptions:
+                subscription.tell(seen_in(found))
+            result.callback(found if is_told else NoRecord.UNANSWERED)
         if has_result:
             self._tell(watched, found)
 

@@ -233,6 +233,22 @@ class TimeTests(WatchStateTestCase):
         self.assertEqual(self.state.seen, mark(OLD))
         self.assertTrue(self.read(NEW, now))
 
+    def test_step_back(self) -> None:
+        """An older record than the one before is believed only when reads have found it for a while, or when
+        the newer one has expired."""
+        newer = record(b"newer", version=3, expires_at=100.0)
+        self.assertTrue(self.read(newer, 0.0))
+        self.assertFalse(self.read(OLD, 1.0))
+        self.assertEqual(self.state.read_at(), 1.0 + RETRY_INTERVAL)
+        self.assertFalse(self.read(NEW, 6.9))
+        self.assertTrue(self.read(OLD, 7.0))
+        self.assertEqual(self.state.seen, mark(OLD))
+        self.assertTrue(self.read(newer, 8.0))
+        self.assertFalse(self.read(OLD, 50.0))
+        self.assertTrue(self.read(newer, 51.0))
+        self.assertFalse(self.read(OLD, 99.0))
+        self.assertTrue(self.read(NEW, 100.0))
+
     def test_deleted(self) -> None:
         """A deletion is the end of a record like any other."""
         self.read(NoRecord.DELETED, 5.0)

@@ -15,10 +15,10 @@ from dht14.node.metrics import ReadCause
 from dht14.node.watch_state import POLL_INTERVAL, RENEW_INTERVAL, Found
 from dht14.node.watches import Subscription
 from dht14.records.receipt import NoRecord
-from dht14.records.record import Record
+from dht14.records.record import Record, version_at
 from dht14.records.store import Refusal
-from dht14.wire.messages import NOTHING_HELD, Notify, Refused, Reply, Request, Watch
-from tests.fakes import Peer
+from dht14.wire.messages import NOTHING_HELD, Notify, Refused, Reply, Request, Store, Watch
+from tests.fakes import LATENCY, Peer
 from tests.node.node_case import KEY, PROMISED, NodeTestCase
 from tests.owners import Owner
 
@@ -123,6 +123,33 @@ class ChangeTests(WatchesTestCase):
         following = Deferred.fromCoroutine(states.following())
         self.network.wait(2)
         self.assertNoResult(following)
+
+    def test_half_put(self) -> None:
+        """A put that has reached one holder so far is found by one read and not by the next; nobody is told
+        the older value again. If it is lost with that holder, that is told after some seconds."""
+        self.put(self.writer, b"1")
+        subscription = self.watcher.node.watches.watch(KEY, self.changed)
+        assert subscription is not None
+        self.addCleanup(subscription.end)
+        self.present(subscription)
+        self.network.wait(0.2)
+        version = version_at(self.now)
+        self.peers[0].answer(Store(KEY, version, 600_000, 8, 0, b"2", False), self.writer.contact)
+        self.assertEqual(self.told_within(1), [b"2"])
+        self.peers[0].latency = 0.4
+        self.assertIs(self.present(subscription), NoRecord.UNANSWERED)
+        newcomer = self.watcher.node.watches.watch(KEY, self.changed)
+        assert newcomer is not None
+        self.addCleanup(newcomer.end)
+        found = self.present(newcomer)
+        assert isinstance(found, Record)
+        self.assertEqual((found.value, self.told), (b"1", [b"2"]))
+        self.peers[0].latency = LATENCY
+        self.assertEqual(self.told_within(2), [b"2"], "what the newcomer did not know")
+        self.peers[0].fall_silent()
+        self.present(subscription)
+        self.assertEqual(self.told_within(3), [])
+        self.assertEqual(self.told_within(30), [b"1", b"1"])
 
     def test_expiry(self) -> None:
         """A record that expires is told as gone, at that moment."""
