@@ -80,6 +80,16 @@ class DisjointLookup:
         """As `Lookup.hops`."""
         return max(path.hops for path in self._paths)
 
+    @property
+    def asked_count(self) -> int:
+        """As `Lookup.asked_count`."""
+        return sum(path.asked_count for path in self._paths)
+
+    @property
+    def counts_self(self) -> bool:
+        """As `Lookup.counts_self`: never."""
+        return False
+
     def take_next(self) -> list[Contact]:
         """As `Lookup.take_next`."""
         chosen: list[Contact] = []

@@ -103,6 +103,16 @@ class Lookup:
         """Whether its contacts are so far away that a spare call costs less than waiting does."""
         return self.usual_rtt > NEAR_RTT
 
+    @property
+    def asked_count(self) -> int:
+        """Calls made so far."""
+        return self.candidates.asked_count
+
+    @property
+    def counts_self(self) -> bool:
+        """Whether this node itself is one of the contacts."""
+        return self.candidates.counts_self
+
     # Facts
 
     def heard_of(self, contacts: Iterable[Contact]) -> None:

@@ -66,6 +66,8 @@ class GetReplies:
     """Contacts to ask beyond the votes that are missing."""
     ended_early: bool = field(default=False, init=False)
     """Whether the lookup ended because most of the group have the same record."""
+    _count: int = field(default=0, init=False)
+    """Contacts that have answered, whatever they said."""
     _held: list[tuple[Contact, Rank | None]] = field(factory=list, init=False)
     """What each contact has."""
     _sources: dict[Rank, list[ValueSource]] = field(factory=dict, init=False)
@@ -75,6 +77,7 @@ class GetReplies:
 
     def replied(self, lookup: AnyLookup, contact: Contact, reply: Reply) -> None:
         """One contact answered: tell the lookup what its reply means."""
+        self._count += 1
         if isinstance(reply, Value):
             self._holds(lookup, contact, reply, self._record(reply))
         elif isinstance(reply, LargeValue):
@@ -141,6 +144,13 @@ class GetReplies:
                 lookup.conclude()
         elif len(self.quorum.holders) >= QUORUM:
             lookup.heard_enough()
+
+    def are_enough(self, lookup: AnyLookup) -> bool:
+        """Whether a "not found" can rest on them, now that the lookup is over. Where hardly anybody has
+        answered this node is probably cut off."""
+        silent = lookup.asked_count - self._count
+        heard = len(self._held) + lookup.counts_self
+        return lookup.finished and 2 * heard >= min(GROUP, heard + silent)
 
     def outdated(self, winner: Record) -> list[Contact]:
         """Return the contacts that had nothing, or a record less than the winner."""
@@ -254,7 +264,7 @@ class RecordReader:
             lookup = await self._ask(replies, own, deadline)
             found = await self._fetch_best(replies, deadline)
         if found is None:
-            return NoRecord.NOT_FOUND if lookup.finished else NoRecord.UNANSWERED
+            return NoRecord.NOT_FOUND if replies.are_enough(lookup) else NoRecord.UNANSWERED
         if self._observer is not None:
             self._observer.got(lookup, found, replies)
         return found
@@ -273,7 +283,7 @@ class RecordReader:
         return Comparison(
             best=best,
             is_over=quorum.is_over(rank) or own_floor > rank[:2],
-            is_complete=lookup.finished,
+            is_complete=replies.are_enough(lookup),
         )
 
     def _replies(self, key: int, own: Record | None, content: bool, exhaustive: bool) -> GetReplies:

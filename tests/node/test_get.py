@@ -13,6 +13,7 @@ from dht14.kademlia.parameters import (
     SPARES_FAR,
     K,
 )
+from dht14.records.receipt import NoRecord
 from dht14.records.record import version_at
 from dht14.wire.messages import (
     MAX_VERSION,
@@ -127,6 +128,18 @@ class GetTests(NodeTestCase):
         peers = self.cluster(20)
         self.assertIsNone(self.get(peers[15]))
         self.assertEqual([self.asked([peer], FindValue) for peer in peers[:REPLICATION]], [1] * REPLICATION)
+
+    def test_cut_off(self) -> None:
+        """A node to which nobody answers cannot know, and does not say "not found" when it is asked again."""
+        for count in (3, 6, 20):
+            self.setUp()
+            peers = self.cluster(count)
+            self.assertTrue(self.put(peers[0], b"value", replication=3))
+            for peer in peers[:-1]:
+                peer.fall_silent()
+            for _ in range(2):
+                found = self.network.result(peers[-1].node.get(KEY if count == 20 else KEY + 1))
+                self.assertIs(found, NoRecord.UNANSWERED)
 
     def test_slow_holders(self) -> None:
         """A value whose holders are all slow is found: its absence is not concluded from their slowness."""
