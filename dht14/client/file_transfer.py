@@ -263,9 +263,12 @@ async def _read_pieces(file: BinaryIO) -> AsyncIterator[bytes]:
 
 
 def _read_piece(file: BinaryIO) -> bytes:
-    """Read a piece; less only at the end. A pipe gives what it has."""
+    """Read a piece; less only at the end. A pipe gives what it has. Raises OSError, also where a source that
+    does not wait has nothing yet: that is not its end."""
     piece = bytearray()
-    while len(piece) < PIECE_BYTES and (part := file.read(PIECE_BYTES - len(piece))):
+    while len(piece) < PIECE_BYTES and (part := file.read(PIECE_BYTES - len(piece))) != b"":
+        if part is None:
+            raise BlockingIOError(errno.EAGAIN, "the source is in non-blocking mode (O_NONBLOCK)")
         piece += part
     return bytes(piece)
 

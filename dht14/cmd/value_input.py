@@ -1,6 +1,7 @@
 """Reads the value that a command stores: from the command line, a file or the standard input."""
 
 import argparse
+import errno
 import io
 import os
 import sys
@@ -73,7 +74,9 @@ def _read(file: BinaryIO, path: str, size: int) -> bytes:
     """Read `size` bytes, less only at the end."""
     value = b""
     try:
-        while len(value) < size and (part := file.read(size - len(value))):
+        while len(value) < size and (part := file.read(size - len(value))) != b"":
+            if part is None:
+                raise BlockingIOError(errno.EAGAIN, "it is in non-blocking mode (O_NONBLOCK)")
             value += part
     except OSError as error:
         raise _unreadable(path, error) from None

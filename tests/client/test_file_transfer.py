@@ -91,6 +91,15 @@ class FileCases(BothClients):
         self.assertIsNone(reports[-1].bytes_total)
         self.assertEqual(stored.address, self.store(node).address)
 
+    def test_non_blocking_pipe(self) -> None:
+        """A pipe that does not wait, and has nothing yet, is not at its end: no half file is stored."""
+        node = self.node()
+        reading, writing = os.pipe2(os.O_NONBLOCK)
+        os.write(writing, b"the beginning")
+        with os.fdopen(reading, "rb", buffering=0) as pipe, os.fdopen(writing, "wb"):
+            self.assertRaises(BlockingIOError, self.connect(node).put_file, pipe)
+        self.assertEqual(node.values, {})
+
     def test_keys(self) -> None:
         """The keys of a file are those of all values that it consists of."""
         node = self.node()

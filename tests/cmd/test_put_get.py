@@ -172,6 +172,15 @@ class PutTests(ClientTestCase):
             self.assertEqual(run("put", "k", "--file", "-", "--api-address", node.address).code, 0)
         self.assertEqual(node.requests, [PutWithReceipt(0, 0, sha256("k"), VALUE)])
 
+    def test_stdin_that_does_not_wait(self) -> None:
+        """A standard input in non-blocking mode that has nothing yet is not at its end: nothing is stored."""
+        reading, writing = os.pipe2(os.O_NONBLOCK)
+        os.write(writing, b"the beginning")
+        with open(reading, "rb", buffering=0) as raw, open(writing, "wb"), ApiServer() as node:
+            self.patch(sys, "stdin", io.TextIOWrapper(raw))
+            outcome = run("put", "k", "--file", "-", "--api-address", node.address)
+        self.assertEqual((outcome.code, node.requests), (2, []))
+
     def test_too_large(self) -> None:
         """For a value that is too large the error has its size, the limit and what to do, also as JSON."""
         outcome = run("put", "k", "--file", self.file(bytes(MAX_VALUE + 7)), "--json")
