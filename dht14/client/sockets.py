@@ -129,11 +129,17 @@ class SocketConnection:
         return settled
 
     def listen(self, seconds: float) -> None:
-        """Receive what the node sends of its own accord; wait for it at most `seconds`."""
+        """Receive all that the node has sent of its own accord; wait for it at most `seconds`."""
         if self._socket is None:
             time.sleep(seconds)
-        elif self._selector.select(seconds):
+            return
+        deadline = time.monotonic() + seconds
+        wait = seconds
+        while self._socket is not None and self._selector.select(wait):
             self._receive(time.monotonic())
+            wait = 0.0
+            if time.monotonic() >= deadline:
+                return  # It goes on and on.
 
     def _connect(self, deadline: float, now: float) -> list[Exchange]:
         if self._retry_delay:

@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 import dht14
 import dht14.aio
-from dht14.client import feeds
+from dht14.client import feeds, sockets
 from dht14.errors import Dht14Error
 from dht14.records.receipt import NoRecord
 from dht14.wire.api_messages import (
@@ -175,6 +175,27 @@ class WatchCases(BothClients):
 
 class BlockingWatchTests(WatchCases, SynchronousTestCase):
     client = dht14.Client
+
+    def test_slow_program(self) -> None:
+        """A program that looks for changes rarely gets the latest state, whatever has piled up before it."""
+        self.patch(sockets, "_RECEIVE_BYTES", 500)
+        has_sent, last = threading.Event(), 12
+
+        def script(talk: Conversation) -> None:
+            for request in talk.requests():
+                if isinstance(request, WatchKey) and request.on:
+                    talk.send(found(b"1", 1))
+                    FETCHED.wait(10)
+                    talk.send(b"".join(changed(bytes(300), version) for version in range(2, last + 1)))
+                    has_sent.set()
+
+        watch = self.connect(self.node(script)).watch("k")
+        FETCHED.clear()
+        self.assertEqual(next(watch).version, 1)
+        FETCHED.set()
+        self.assertTrue(has_sent.wait(10))
+        self.assertEqual(next(watch).version, last)
+        watch.close()
 
     def test_beside_calls(self) -> None:
         """A watch leaves the connections to the calls, and ends when the client is closed."""
