@@ -1,8 +1,8 @@
 """Resync: after an absence, asks the neighbours for the writes that this node has missed.
 
-Checks every RESYNC_LOOK (2.5 s) whether the node was away: just started, cut off, or asleep. An absence costs
-one RESYNC to each of NEIGHBOURS_ASKED contacts; their repair then offers the records. Other passes cost
-nothing.
+Checks every RESYNC_LOOK (2.5 s) whether the node was away: just started, cut off, stopped, or asleep. An
+absence costs one RESYNC to each of NEIGHBOURS_ASKED contacts; their repair then offers the records. Other
+passes cost nothing.
 """
 
 from collections.abc import Callable
@@ -22,16 +22,13 @@ from dht14.wire.messages import Refused, Reply, Resync
 RESYNC_LOOK = 2.5
 """Seconds between two passes."""
 
-ASLEEP_AFTER = 20.0
-"""Seconds between two passes that mean that this node was stopped, or its host asleep."""
-
 NEIGHBOURS_ASKED = 2 * GROUP
 """The nearest contacts get a RESYNC: most of the group of each key that this node holds is among them."""
 
 
 @define(eq=False)
 class ResyncRequests:
-    """Sends RESYNC after this node was away: just started, cut off, or asleep."""
+    """Sends RESYNC after this node was away: just started, cut off, stopped, or asleep."""
 
     _resync_state: ResyncState
     _table: RoutingTable
@@ -39,18 +36,14 @@ class ResyncRequests:
     _clock: IReactorTime
     _is_settled: Callable[[], bool]
     """Whether the first attempt to join has ended."""
-    _last_look: float = field(init=False)
     _was_away: bool = field(default=True, init=False)
-
-    def __attrs_post_init__(self) -> None:
-        self._last_look = self._clock.seconds()
 
     def one_pass(self) -> None:
         """Ask the neighbours, if this node was away and is back."""
         now = self._clock.seconds()
-        asleep, self._last_look = now - self._last_look >= ASLEEP_AFTER, now
         self._resync_state.time_passed(now)
-        if asleep or self._table.is_cut_off or not self._table.has_live_contact():
+        stood_still = self._resync_state.take_standstill()
+        if stood_still or self._table.is_cut_off or not self._table.has_live_contact():
             self._was_away = True
         if self._table.is_cut_off:
             self._resync_state.lost_touch(now)

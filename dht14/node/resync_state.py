@@ -29,10 +29,12 @@ SERVE_SPACING = 30.0
 class ResyncState:
     """The writes that this node has missed, and the contacts that have missed writes."""
 
-    is_current: bool = True
-    """Whether this node's copies may vote."""
+    _is_current: bool = True
     on_request: Callable[[], object] = lambda: None
     """Called when a contact asks for what it missed."""
+    stands_still: Callable[[], bool] = field(default=lambda: False, init=False)
+    """Whether this process has just stood still, and `stood_still` is still to be called."""
+    _has_stood_still: bool = field(default=False, init=False)
     _awaited: set[int] = field(factory=set, init=False)
     """Ids of the contacts that have not sent RESYNCED yet."""
     _began: float = field(default=0.0, init=False)
@@ -45,29 +47,45 @@ class ResyncState:
 
     # What this node missed
 
+    @property
+    def is_current(self) -> bool:
+        """Whether this node's copies may vote."""
+        return self._is_current and not self.stands_still()
+
+    def stood_still(self, now: float) -> None:
+        """This process stood still: other nodes have stored records without it, and what they sent it was
+        thrown away."""
+        self._has_stood_still = True
+        self.lost_touch(now)
+
+    def take_standstill(self) -> bool:
+        """Whether it stood still since the last call."""
+        had_one, self._has_stood_still = self._has_stood_still, False
+        return had_one
+
     def missed_writes(self, neighbours: Iterable[int], now: float) -> None:
         """This node was away, and waits for these neighbours. Without any, no copies are newer."""
         self._awaited = set(neighbours)
         self._began = now
-        self.is_current = not self._awaited
+        self._is_current = not self._awaited
 
     def lost_touch(self, now: float) -> None:
         """This node is cut off: it misses writes, and cannot know yet which nodes will bring them."""
         self._awaited.clear()
         self._began = now
-        self.is_current = False
+        self._is_current = False
 
     def resynced(self, node_id: int) -> None:
         """A neighbour has offered all its records, or never will. Other nodes are ignored."""
         if node_id in self._awaited:
             self._awaited.discard(node_id)
-            self.is_current = not self._awaited
+            self._is_current = not self._awaited
 
     def time_passed(self, now: float) -> None:
         """Stop waiting after RESYNC_TIMEOUT."""
-        if not self.is_current and now - self._began >= RESYNC_TIMEOUT:
+        if not self._is_current and now - self._began >= RESYNC_TIMEOUT:
             self._awaited.clear()
-            self.is_current = True
+            self._is_current = True
 
     # What others missed
 

@@ -1,5 +1,5 @@
 from dht14.maintenance.repair import Repair
-from dht14.maintenance.resync import ASLEEP_AFTER, RESYNC_LOOK, ResyncRequests
+from dht14.maintenance.resync import ResyncRequests
 from dht14.wire.messages import Offer, Resync
 from tests.fakes import LATENCY, FakeRpc, Peer
 from tests.node.holders import HoldersTestCase
@@ -80,13 +80,18 @@ class ResyncTests(HoldersTestCase):
         self.network.wait(1)
         self.assertEqual(self.asked(Resync), 8)
 
-    def test_asleep(self) -> None:
-        """A node that stood still for a while asks again; one whose passes are on time does not."""
+    def test_stood_still(self) -> None:
+        """A node that stood still is not current until it has asked again, once; one that runs does not
+        ask."""
         self.resyncing.one_pass()
         self.network.wait(1)
+        self.look(times=1)
+        self.assertTrue(self.one.resync_state.is_current)
         self.asked(Resync)
-        for seconds, expected in ((RESYNC_LOOK, 0), (ASLEEP_AFTER, 8)):
-            self.network.wait(seconds)
+        for stood_still, expected in ((False, 0), (True, 8), (False, 0)):
+            if stood_still:
+                self.one.resync_state.stood_still(self.network.clock.seconds())
+                self.assertFalse(self.one.resync_state.is_current)
             self.resyncing.one_pass()
             self.network.wait(1)
             self.assertEqual(self.asked(Resync), expected)

@@ -47,6 +47,21 @@ class ResyncStateTests(SynchronousTestCase):
         self.resync_state.resynced(1)
         self.assertTrue(self.resync_state.is_current)
 
+    def test_stood_still(self) -> None:
+        """A node that stood still is not current from its first answer on, until others have brought what it
+        missed."""
+        is_late = True
+        self.resync_state.stands_still = lambda: is_late
+        self.assertFalse(self.resync_state.is_current)
+        self.resync_state.stood_still(NOW)
+        is_late = False
+        self.assertFalse(self.resync_state.is_current)
+        self.assertTrue(self.resync_state.take_standstill())
+        self.assertFalse(self.resync_state.take_standstill())
+        self.resync_state.missed_writes((1,), NOW)
+        self.resync_state.resynced(1)
+        self.assertTrue(self.resync_state.is_current)
+
     def test_again(self) -> None:
         """A node that was away again waits again."""
         self.resync_state.missed_writes((1,), NOW)

@@ -5,6 +5,8 @@ Datagrams that came meanwhile wait in the kernel for an unknown time. A value br
 seconds: if that were counted from the moment of reading, the value would outlive all its other copies.
 """
 
+from collections.abc import Callable
+
 from attrs import define, field
 from twisted.application.service import Service
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -28,6 +30,8 @@ class StandstillDetector(Service):
 
     _clock: IReactorTime
     metrics: StandstillMetrics = field(factory=StandstillMetrics, init=False)
+    on_standstill: Callable[[float], object] = field(default=lambda now: None, init=False)
+    """Called with the time when a standstill is over."""
     _beat_at: float = field(default=0.0, init=False)
     _waited_until: float = field(default=0.0, init=False)
     """Datagrams read until then may have waited for longer than STANDSTILL."""
@@ -51,7 +55,11 @@ class StandstillDetector(Service):
 
     def may_have_waited(self, now: float) -> bool:
         """Whether a datagram that is read now may have come long ago."""
-        return self._next is not None and (now - self._beat_at > STANDSTILL or now < self._waited_until)
+        return self._next is not None and (self.is_late(now) or now < self._waited_until)
+
+    def is_late(self, now: float) -> bool:
+        """Whether a standstill has just ended, and the next beat will say so."""
+        return self._next is not None and now - self._beat_at > STANDSTILL
 
     def _beat(self) -> None:
         now = self._clock.seconds()
@@ -59,5 +67,6 @@ class StandstillDetector(Service):
         if now - self._beat_at > STANDSTILL:
             self.metrics.standstills += 1
             self._waited_until = now + DRAIN_SECONDS
+            self.on_standstill(now)
         self._beat_at = now
         self._next = self._clock.callLater(BEAT_INTERVAL, self._beat)

@@ -39,6 +39,20 @@ class StandstillTests(SynchronousTestCase):
         self.assertFalse(self.may_have_waited())
         self.standstill.stopService()
 
+    def test_told(self) -> None:
+        """The end of a standstill is told once; before that it shows."""
+        told: list[float] = []
+        self.standstill.on_standstill = told.append
+        self.standstill.startService()
+        self.clock.rightNow += 600
+        self.assertTrue(self.standstill.is_late(self.clock.seconds()))
+        self.assertEqual(told, [])
+        self.clock.advance(0)
+        self.assertFalse(self.standstill.is_late(self.clock.seconds()))
+        self.clock.advance(BEAT_INTERVAL)
+        self.assertEqual(told, [1600.0])
+        self.standstill.stopService()
+
     def test_short_stall(self) -> None:
         """A short stall, which makes no difference to a value, does not count."""
         self.standstill.startService()
