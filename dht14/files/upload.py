@@ -33,7 +33,8 @@ class UploadProgress:
     bytes_found: int = 0
     """Those of `bytes_done` that were there already."""
     copies: int | None = None
-    """Of the piece that has fewest, as far as the node says so."""
+    """Of the piece that has fewest; None where the node does not say so, as of pieces that were found and not
+    stored again."""
     wanted: int | None = None
     """Copies that were asked for."""
     lifetime: int | None = None
@@ -70,6 +71,8 @@ class FileUpload:
     _looks_first: bool = field(default=False, init=False)
     """Until the first piece is missing: those that are asked for by then may still be found behind it."""
     _has_missed: bool = field(default=False, init=False)
+    _has_unknown: bool = field(default=False, init=False)
+    """Whether there are pieces of which it is not known how many copies they have."""
     _doubtful: deque[bytes] = field(factory=lambda: deque(maxlen=WINDOW), init=False)
 
     async def run(self, pieces: AsyncIterator[bytes]) -> bytes:
@@ -83,9 +86,11 @@ class FileUpload:
                     await self._account(stored)
             await self._settle_doubts()
             await try_often(self._store, lambda: self._store.put(self._root))
+            key = hashlib.sha256(self._root).digest()
+            await self._look_at_root(key)
         except StoreTrouble as trouble:
             raise TransferFailed(str(trouble)) from trouble
-        return hashlib.sha256(self._root).digest()
+        return key
 
     async def _jobs(self, pieces: AsyncIterator[bytes]) -> AsyncGenerator[Coroutine[Any, Any, _Stored], None]:
         async for piece in pieces:
@@ -106,6 +111,20 @@ class FileUpload:
         self.progress = evolve(self.progress, copies=copies.stored, wanted=copies.wanted, lifetime=lifetime)
         self._report(self.progress)
         return _done(_Stored(piece, True, copies))
+
+    async def _look_at_root(self, key: bytes) -> None:
+        """Say how long the file lives, and on how many nodes it is. Its first piece may live longer: another
+        file may have it."""
+        try:
+            found = await self._store.find(key, True)
+        except StoreTrouble:
+            found = None  # It is stored all the same.
+        root_lifetime = found.expires_in if found is not None else None
+        self.progress = evolve(
+            self.progress,
+            copies=None if self._has_unknown else self.progress.copies,
+            lifetime=_least(root_lifetime, self.progress.lifetime),
+        )
 
     async def _keep_piece(self, key: bytes, piece: bytes) -> _Stored:
         if self._looks_first:
@@ -130,6 +149,8 @@ class FileUpload:
                 bytes_found=progress.bytes_found + len(stored.value) * (stored.copies is None),
             )
         if stored.copies is None:
+            # The first of them is not stored again, and nobody says on how many nodes it is.
+            self._has_unknown |= len(self._doubtful) == WINDOW
             self._doubtful.append(stored.value)
         else:
             progress = evolve(progress, copies=_least(progress.copies, stored.copies.stored))

@@ -15,7 +15,8 @@ class UploadTests(SynchronousTestCase):
         self.reports: list[UploadProgress] = []
 
     def put(self, store: MemoryStore, pieces: list[bytes]) -> bytes:
-        return asyncio.run(FileUpload(store, self.reports.append).run(one_by_one(pieces)))
+        self.upload = FileUpload(store, self.reports.append)
+        return asyncio.run(self.upload.run(one_by_one(pieces)))
 
     def test_all_is_stored(self) -> None:
         """Each piece is stored under its hash, the root last; pieces go beside each other, within bounds."""
@@ -108,6 +109,22 @@ class UploadTests(SynchronousTestCase):
         store.expires_in = dict.fromkeys(keys[1:], int(LIFETIME * 0.8))
         self.put(store, pieces)
         self.assertLessEqual(set(keys), set(store.puts))
+
+    def test_lifetime(self) -> None:
+        """A file lives as long as its root, if its first piece, which another file may have, lives longer."""
+        store, pieces = MemoryStore(), pieces_of(3)
+        root = self.put(MemoryStore(), pieces)
+        store.expires_in[root] = 60
+        self.put(store, pieces)
+        self.assertEqual(self.upload.progress.lifetime, 60)
+
+    def test_found_copies(self) -> None:
+        """On how many nodes a piece is that was found and not stored again is not known."""
+        store = MemoryStore()
+        for count, copies in ((WINDOW + 1, 8), (WINDOW + 2, None)):
+            self.put(store, pieces_of(count))
+            self.put(store, pieces_of(count))
+            self.assertEqual(self.upload.progress.copies, copies)
 
     def test_fewest_copies(self) -> None:
         """The piece with the fewest copies counts."""
