@@ -15,6 +15,7 @@ from dht14.node.resync_state import ResyncState
 from dht14.node.transfers import Transfer, Upload, issue_ticket
 from dht14.records.record import Kind, Record, advertised_rank, is_possible
 from dht14.records.store import Outcome, RecordStore, Refusal, Verdict, conflicting_record
+from dht14.records.version_floors import Floor
 from dht14.security.shares import Priority, SharedRateLimiter
 from dht14.security.subnets import Scope, counted_subnet, parties_of
 from dht14.security.tickets import Tickets
@@ -199,14 +200,17 @@ class WriteResponder:
         """Whether the version is not from the future.
 
         Another holder has accepted a copy before, and its time may be a little ahead. A writer may always go
-        one above the version that is held here.
+        one above the version that is held here, or that was held and has expired.
         """
         if self._time.may_be_written(record.version):
             return True
         if is_copy and self._time.may_be_held(record.version):
             return True
-        held = self._store.get(record.key, now) if self._store is not None else None
-        return held is not None and held.kind is Kind.OPEN and record.version == held.version + 1
+        if self._store is None:
+            return False
+        held = self._store.get(record.key, now)
+        last = self._store.floor(record.key, now) if held is None else Floor(held.kind, held.version)
+        return last.kind == Kind.OPEN and record.version == last.version + 1
 
     def _refused(self, key: int, nearer: tuple[Contact, ...], refusal: Refusal | None, now: float) -> Refused:
         if self._store is None or refusal is None:

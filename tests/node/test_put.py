@@ -340,6 +340,17 @@ class OverwriteTests(NodeTestCase):
             self.assertTrue(self.put(peers[15], b"value"))
             self.assertEqual(self.holders(peers, value=b"value"), nearest())
 
+    def test_no_hostage_after_its_end(self) -> None:
+        """Nor does it help to let it expire at once: what is remembered of it is surpassed, too."""
+        peers = self.cluster(20)
+        version = version_at(self.now + 2 * TOLERANCE - 1)
+        for peer in peers[:REPLICATION]:
+            peer.answer(Store(KEY, version, 1_000, REPLICATION, 0, b"hostage", True), peers[19].contact)
+        self.network.wait(2)
+        self.assertTrue(self.put(peers[15], b"value"))
+        self.assertEqual(self.holders(peers, value=b"value"), nearest())
+        self.assertEqual(self.get(peers[16]), b"value")
+
     def test_wrong_clock(self) -> None:
         """A writer whose clock is hours slow or fast, and that has not heard what time it is, writes all the
         same, and its value is seen."""

@@ -105,6 +105,15 @@ class StoreTests(ResponderTestCase):
         self.assertIsInstance(self.ask(self.store_request(7, b"new", ahead + 2)), Refused)
         self.assertIsInstance(self.ask(self.store_request(7, b"new", ahead + 1)), Stored)
 
+    def test_above_what_has_expired(self) -> None:
+        """Nor does one that has expired, and is remembered."""
+        ahead = version_at(NOW + TOLERANCE + 1)
+        expired = Record(key=7, value=b"old", version=ahead, expires_at=NOW - 1, replication=3)
+        self.store.offer(expired, NOW - 10, lambda verdict: None)
+        self.store.expire(NOW)
+        self.assertIsInstance(self.ask(self.store_request(7, b"new", ahead + 2)), Refused)
+        self.assertIsInstance(self.ask(self.store_request(7, b"new", ahead + 1)), Stored)
+
     def test_copies_replaced(self) -> None:
         """A receipt says how many copies the replaced record had, if those were more."""
         self.ask(self.store_request(7, replication=20))
