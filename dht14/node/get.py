@@ -7,6 +7,7 @@ only when most of the group have it; so a read that begins later does not end on
 replaced.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from copy import copy
 from typing import Protocol
@@ -74,6 +75,8 @@ class GetReplies:
     """The holders that advertise each record, in the order of their replies."""
     _doubtful: list[tuple[AdvertisedRecord, ValueSource]] = field(factory=list, init=False)
     """What distrusted contacts advertise."""
+    _advertisers: Counter[Rank] = field(factory=Counter, init=False)
+    """How many contacts advertise each record, the distrusted among them."""
 
     def replied(self, lookup: AnyLookup, contact: Contact, reply: Reply) -> None:
         """One contact answered: tell the lookup what its reply means."""
@@ -102,6 +105,7 @@ class GetReplies:
         advertised = advertised_in(reply, self.key, self._now)
         if not self._is_believable(advertised):
             return None
+        self._advertisers[advertised.rank] += 1
         source = ValueSource(contact, reply.ticket)
         if contact.node_id in self._distrusted:
             self._doubtful.append((advertised, source))
@@ -151,6 +155,12 @@ class GetReplies:
         silent = lookup.asked_count - self._count
         heard = len(self._held) + lookup.counts_self
         return lookup.finished and 2 * heard >= min(GROUP, heard + silent)
+
+    @property
+    def are_claims(self) -> bool:
+        """Whether as many contacts advertise one record as have one that was acknowledged. Where none of them
+        has sent it, it is not known whether it exists."""
+        return max(self._advertisers.values(), default=0) >= QUORUM
 
     def outdated(self, winner: Record) -> list[Contact]:
         """Return the contacts that had nothing, or a record less than the winner."""
@@ -264,7 +274,8 @@ class RecordReader:
             lookup = await self._ask(replies, own, deadline)
             found = await self._fetch_best(replies, deadline)
         if found is None:
-            return NoRecord.NOT_FOUND if replies.are_enough(lookup) else NoRecord.UNANSWERED
+            is_certain = replies.are_enough(lookup) and not replies.are_claims
+            return NoRecord.NOT_FOUND if is_certain else NoRecord.UNANSWERED
         if self._observer is not None:
             self._observer.got(lookup, found, replies)
         return found

@@ -8,6 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.kademlia.keyspace import hash_id
 from dht14.kademlia.parameters import HEDGE_DELAY, MAX_INLINE_VALUE, MAX_VALUE, OPERATION_TIMEOUT
+from dht14.records.receipt import NoRecord
 from dht14.records.record import Record, version_at
 from dht14.wire.messages import FindValue, LargeValue, Offer, Reply, Store
 from tests.fakes import BEGINNING, LATENCY, BulkBehaviour, FakeNetwork, Peer, fields
@@ -157,6 +158,17 @@ class HostileHolderTests(LargeValueCase):
             for peer in peers[:4]:
                 self.advertise(peer, version, owned=owned)
             self.assertLess(self.seconds_to_get(peers[-1]), OPERATION_TIMEOUT)
+
+    def test_out_of_reach(self) -> None:
+        """A node that cannot fetch what most of the holders say that they have does not say "not found"; nor
+        does it when it takes them all for liars."""
+        for behaviour in (BulkBehaviour.CLOSED, BulkBehaviour.SILENT):
+            self.network = FakeNetwork()
+            peers = self.stored()
+            for peer in peers:
+                peer.bulk = behaviour
+            for _ in range(3):
+                self.assertIs(self.network.result(peers[-1].node.get(KEY)), NoRecord.UNANSWERED)
 
     def test_stalling_claim(self) -> None:
         """A node that advertises a newer value and never sends it does not use up the time of a get."""
