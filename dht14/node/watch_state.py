@@ -96,7 +96,8 @@ class WatchState:
     """Whether a read has had a result."""
     seen: Seen = field(default=None, init=False)
     _rank: Rank | None = field(default=None, init=False)
-    """Of the record that was seen."""
+    """Of the record that was seen, or was seen before its owner deleted it."""
+    _is_deleted: bool = field(default=False, init=False)
     _older_since: float | None = field(default=None, init=False)
     """When a read first found an older one than that, and no read anything else since."""
     renew_at: float = field(default=0.0, init=False)
@@ -189,7 +190,9 @@ class WatchState:
         seen = seen_in(found)
         was_change, before = not self.is_known or seen != self.seen, self._known
         self.is_known, self.seen = True, seen
-        self._rank = found.rank if isinstance(found, Record) else None
+        self._is_deleted = found is NoRecord.DELETED
+        if not self._is_deleted:
+            self._rank = found.rank if isinstance(found, Record) else None
         self._expires_at = self._end_of(found, was_change, now)
         self._poll_interval = (
             min(2 * self._poll_interval, MAX_POLL_INTERVAL) if self._is_healthy else POLL_INTERVAL
@@ -203,13 +206,19 @@ class WatchState:
     def _is_step_back(self, found: Found, now: float) -> bool:
         """Whether a read found an older record than the one before, which has not expired, and reads have not
         said so for long enough."""
-        is_alive = self._expires_at is not None and self._expires_at > now
-        if not isinstance(found, Record) or self._rank is None or found.rank >= self._rank or not is_alive:
+        if not isinstance(found, Record) or not self._is_older(found.rank, now):
             self._older_since = None
             return False
         if self._older_since is None:
             self._older_since = now
         return now < self._older_since + STEP_BACK_TIME
+
+    def _is_older(self, rank: Rank, now: float) -> bool:
+        if self._rank is None:
+            return False
+        if self._is_deleted:
+            return rank <= self._rank
+        return rank < self._rank and self._expires_at is not None and self._expires_at > now
 
     def _end_of(self, found: Found, was_change: bool, now: float) -> float | None:
         """Return when the record must be looked for because it has expired. Who answers a read may name any

@@ -249,6 +249,16 @@ class TimeTests(WatchStateTestCase):
         self.assertFalse(self.read(OLD, 99.0))
         self.assertTrue(self.read(NEW, 100.0))
 
+    def test_step_back_from_deletion(self) -> None:
+        """So it is with a record that its owner has deleted; a newer one is believed at once."""
+        self.assertTrue(self.read(NEW, 0.0))
+        self.assertTrue(self.read(NoRecord.DELETED, 1.0))
+        self.assertFalse(self.read(NEW, 2.0))
+        self.assertFalse(self.read(OLD, 7.9))
+        self.assertTrue(self.read(NEW, 8.0))
+        self.assertTrue(self.read(NoRecord.DELETED, 9.0))
+        self.assertTrue(self.read(record(b"newer", version=3), 10.0))
+
     def test_deleted(self) -> None:
         """A deletion is the end of a record like any other."""
         self.read(NoRecord.DELETED, 5.0)
