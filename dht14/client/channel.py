@@ -233,12 +233,13 @@ class Channel:
         self.feeds.lost()
         if self._sent and (by_node or self._was_silent):
             self._node.ended(self._dialect, self._was_answered)
-        # A node that does not know our extension has carried out nothing.
+        # A node that does not know our extension has carried out nothing. But it may be one of ours that was
+        # killed, and a put must not be carried out three times.
         is_send = self._dialect is Dialect.PLAIN or self._node.is_proven
         self._problem = "the connection was closed without an answer"
         failed: list[Exchange] = []
         for exchange in reversed(self._sent):
-            exchange.sends += is_send
+            exchange.sends += is_send or isinstance(exchange.request, Put)
             if exchange.outcome is not None:
                 continue
             if exchange.sends < MAX_SENDS:

@@ -52,6 +52,13 @@ class BadNodeCases(BothClients):
         self.assertRaises(NoNode, client.get, "k")
         self.assertIsNone(client.get("k"))
 
+    def test_closing_at_puts(self) -> None:
+        """A put is sent twice at most, also to a node that has never answered."""
+        node = self.node(fake_node.hang_up)
+        self.assertRaises(NoNode, self.connect(node).put, b"value", key="k")
+        puts = [request.value for request in node.requests if isinstance(request, Put)]
+        self.assertEqual(puts, [b"value"] * 2)
+
     def test_closing_at_once(self) -> None:
         """So does one that closes it before any request."""
         client = self.connect(self.node(lambda talk: None))
