@@ -1,3 +1,4 @@
+import contextlib
 import threading
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -47,7 +48,13 @@ class BlockingTests(BothClients, SynchronousTestCase):
                 talk.send(talk.node.reply_to(request))
 
         client = self.connect(self.node(script), connections=1, timeout=0.2)
-        thread = threading.Thread(target=lambda: self.assertRaises(TimedOut, client.get, "k"))
+
+        def hold() -> None:
+            # Its own end is not judged: on a busy host the reply may come before it looks at its clock.
+            with contextlib.suppress(TimedOut):
+                client.get("k")
+
+        thread = threading.Thread(target=hold)
         thread.start()
         asked.wait(10)
         self.assertRaises(TimedOut, client.get, "k")
