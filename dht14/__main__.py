@@ -2,6 +2,6 @@
 
 import sys
 
-from dht14.cmd.main import main
+from dht14.cmd.console import main
 
 sys.exit(main())

@@ -11,6 +11,7 @@ WRONG_USAGE = 2
 NO_NODE = 3
 """No node answers, or the node is not ready."""
 INTERRUPTED = 130
+"""Ended by Ctrl-C."""
 
 _ERRORS = {NOT_DONE: "refused", WRONG_USAGE: "wrong_usage", NO_NODE: "no_node"}
 

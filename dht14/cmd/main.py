@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import NamedTuple
 
 import dht14
+from dht14.cmd import interrupts
 from dht14.cmd.command_error import DONE, WRONG_USAGE, CommandError
 from dht14.cmd.output import print_bytes, print_status, run_command
 from dht14.cmd.parser import Parser, suggestion
@@ -129,6 +130,7 @@ def _run(words: list[str]) -> int:
         raise _no_command(name)
     # Import only this command: a client must not wait for the imports of Twisted and the simulator.
     module = import_module(command.module)
+    interrupts.raise_exception()
     purpose = command.purpose
     parser = Parser(prog=f"dht14 {name}", description=f"{purpose[0].upper()}{purpose[1:]}.")
     getattr(module, command.add_arguments)(parser)

@@ -3,7 +3,6 @@
 import argparse
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from typing import Any
 
 from dht14.client.address import format_address
@@ -45,10 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Walk the network and return the exit code."""
-    client = admin_client(args)
-    with suppress(KeyboardInterrupt):
-        return _walk(client, args.limit, args.json)
-    return DONE
+    return _walk(admin_client(args), args.limit, args.json)
 
 
 def _walk(client: AdminClient, limit: int, as_json: bool) -> int:

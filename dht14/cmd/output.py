@@ -24,14 +24,15 @@ def run_command(command: Callable[[], int], as_json: bool) -> int:
     except StartError as error:
         return _report_error(CommandError(error.exit_code, str(error), "wrong_configuration"), as_json)
     except KeyboardInterrupt:
-        return INTERRUPTED
+        return _report_error(CommandError(INTERRUPTED, "interrupted", "interrupted"), as_json)
     except BrokenPipeError:
         _discard_output()
         return DONE
 
 
 def _report_error(error: CommandError, as_json: bool) -> int:
-    print_status(f"dht14: {error}")
+    if error.code != INTERRUPTED:  # Who pressed Ctrl-C knows.
+        print_status(f"dht14: {error}")
     if as_json:
         try:
             print_json(error.as_object())

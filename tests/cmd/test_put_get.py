@@ -452,13 +452,15 @@ class OutputTests(ClientTestCase):
             self.assertEqual((ended.returncode, ended.stderr), (0, b""), words)
 
     def test_interrupted(self) -> None:
-        """Ctrl-C ends a command without a traceback."""
+        """Ctrl-C ends a command without a traceback; with --json there is an object."""
 
         def interrupt(*_: object, **how: object) -> None:
             raise KeyboardInterrupt
 
         self.patch(api_client, "get", interrupt)
         self.assertEqual(run("get", "k"), (130, b"", ""))
+        interrupted = b'{"error": "interrupted", "message": "interrupted"}\n'
+        self.assertEqual(run("get", "k", "--json"), (130, interrupted, ""))
 
     def test_quick_start(self) -> None:
         """Commands do not import Twisted, nor, unless they sign, cryptography."""

@@ -65,7 +65,7 @@ class Trial:
             shutil.copy(TOP / name, copy)
         makefile = top / "Makefile"
         makefile.write_text(makefile.read_text().replace("8001", str(self.seed)))
-        for name, module in (("twistd", "twisted.scripts.twistd"), ("dht14", "dht14.cmd.main")):
+        for name, module in (("twistd", "twisted.scripts.twistd"), ("dht14", "dht14.cmd.console")):
             run = "run" if name == "twistd" else "main"
             call = f"import sys; from {module} import {run} as run; sys.exit(run())"
             self._program(f".venv/bin/{name}", f'exec "{sys.executable}" -c "{call}" "$@"')
