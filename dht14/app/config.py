@@ -47,13 +47,14 @@ def load(
     environment: Mapping[str, str] | None = None,
     options: Mapping[str, str] | None = None,
     seeds: Sequence[str] = (),
+    file_option: str = "--config",
 ) -> Settings:
     """Return the settings of one process.
 
     `options` are the options of `[node]` from the command line. `seeds`, if there are any, replace the whole
-    section `[bootstrap]`. Raises `ConfigError`.
+    section `[bootstrap]`. `file_option` is the option that names the file. Raises `ConfigError`.
     """
-    file = _read(path) if path is not None else _File({})
+    file = _read(path, file_option) if path is not None else _File({})
     texts = _texts(file, environment or {}, options or {}, seeds)
     folder = os.path.dirname(os.path.abspath(path)) if path is not None else os.curdir
     settings = validated(_settings(role, _with_key_file_below(folder, texts)))
@@ -168,14 +169,17 @@ class _File(NamedTuple):
     unused: tuple[str, ...] = ()
 
 
-def _read(path: str) -> _File:
+def _read(path: str, option: str = "--config") -> _File:
     try:
         with open(path, encoding="utf-8-sig") as opened:
             text = opened.read()
     except OSError as error:
-        raise ConfigError(f"cannot read {path} ({error.strerror}); give --config a readable file") from None
+        raise ConfigError(
+            f"{option}: cannot read {path!r} ({error.strerror}); name a configuration file that this "
+            "user can read"
+        ) from None
     except UnicodeDecodeError:
-        raise ConfigError(f"{path} is not UTF-8 text; save it as UTF-8") from None
+        raise ConfigError(f"{option}: {path!r} is not UTF-8 text; save it as UTF-8") from None
     shared = shared_file.split(text, _OUR_SECTIONS)
     if shared is None:
         return _File(_own_options(_parsed_file(text, path), path))

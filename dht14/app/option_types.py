@@ -242,12 +242,19 @@ def secret_key(text: str) -> bytes | None:
         return None
     if not text.startswith("file:"):
         return _key_bytes(text, f"is not a key; write {_KEY_FORMS}")
-    name = text.removeprefix("file:")
+    return key_from_file(text.removeprefix("file:"))
+
+
+def key_from_file(name: str) -> bytes:
+    """Read a key of 32 bytes from a file. Raises ValueError."""
     try:
         with open(name, "rb") as file:
             held = file.read(_KEY_FILE_BYTES).decode("ascii", "replace")
     except OSError as error:
-        raise ValueError(f"cannot read the key file {name!r} ({error.strerror}); {_KEY_FORMS}") from None
+        raise ValueError(
+            f"cannot read the key file {name!r} ({error.strerror}); name a file that holds the key, as 64 "
+            "hex digits or 32 ASCII characters"
+        ) from None
     return _key_bytes(
         held.removesuffix("\n").removesuffix("\r"),
         f"the file {name!r} holds no key; write 64 hex digits into it (openssl rand -hex 32)",

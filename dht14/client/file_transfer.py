@@ -251,8 +251,10 @@ def _size_of(file: BinaryIO) -> int | None:
 
 
 def _is_replaceable(path: FileTarget) -> bool:
-    """Whether a new file can take its place: not that of a device or a pipe."""
-    return isinstance(path, str | os.PathLike) and (os.path.isfile(path) or not os.path.exists(path))
+    """Whether a new file can take its place: not that of a device, a pipe or an empty name."""
+    if not isinstance(path, str | os.PathLike) or not os.fspath(path):
+        return False
+    return os.path.isfile(path) or not os.path.exists(path)
 
 
 async def _read_pieces(file: BinaryIO) -> AsyncIterator[bytes]:

@@ -39,6 +39,8 @@ MAX_ANSWER = 1 << 26
 
 MAX_TOKEN_BYTES = 1_024
 
+_TOKEN_CURE = f"give --data-dir with its data directory, or --token-file with a copy of its {TOKEN_NAME}"
+
 _CODES = {
     400: WRONG_USAGE,
     404: NOT_DONE,
@@ -195,11 +197,10 @@ class AdminClient:
         except OSError as error:
             if self.token_file is None:
                 return None
-            raise CommandError(
-                WRONG_USAGE, f"cannot read the token: {path}: {error.strerror}", "token"
-            ) from None
+            raise CommandError.of_file("--token-file", "read", path, error, _TOKEN_CURE, "token") from None
         if not token or not token.isascii() or not token.isprintable():
-            raise CommandError(WRONG_USAGE, f"there is no token in {path}", "token")
+            which = "--token-file: " if self.token_file else ""
+            raise CommandError(WRONG_USAGE, f"{which}there is no token in {path!r}; {_TOKEN_CURE}", "token")
         return token
 
     def _refusal(self, status: int, body: bytes) -> CommandError:
@@ -224,8 +225,7 @@ class AdminClient:
             )
         else:
             what = f"the node at {self.place} has another token"
-        cure = f"give --data-dir with its data directory, or --token-file with a copy of its {TOKEN_NAME}"
-        return CommandError(NO_NODE, f"{what}; {cure}", "token")
+        return CommandError(NO_NODE, f"{what}; {_TOKEN_CURE}", "token")
 
     def stranger(self) -> CommandError:
         """Make the error about an answer that a node would not give."""

@@ -28,6 +28,13 @@ class CommandError(Exception):
         self.error = error or _ERRORS.get(code, "failed")
         self.facts = facts
 
+    @classmethod
+    def of_file(
+        cls, option: str, verb: str, path: str, error: OSError, cure: str, word: str
+    ) -> "CommandError":
+        """Make the error of a file that was given with `option` and with which `verb` is impossible."""
+        return cls(WRONG_USAGE, f"{option}: cannot {verb} {path!r} ({error.strerror}); {cure}", word)
+
     def as_object(self) -> dict[str, object]:
         """Return the object that `--json` prints."""
         return {"error": self.error, "message": str(self), **self.facts}

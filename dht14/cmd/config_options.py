@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
     """Print the options and return the exit code. Raises `ConfigError`."""
     role = Role.NODE if args.role == "node" else Role.BOOTSTRAP
     if args.check is not None:
-        unused = config.load(role, args.check, os.environ).unused
+        unused = config.load(role, args.check, os.environ, file_option="--check").unused
         if args.json:
             print_json({"accepted": True, "file": args.check, "unused": unused})
         else:

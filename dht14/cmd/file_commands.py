@@ -46,6 +46,7 @@ class _Transfer:
 
     def __init__(self, doing: str) -> None:
         self._line = TransferLine(sys.stderr, doing)
+        self._doing = doing
         self._last: FileProgress | None = None
         self._is_announced = doing != "stored"
         self._began = time.monotonic()
@@ -78,7 +79,10 @@ class _Transfer:
             raise
         except OSError as error:
             self._line.end()
-            reason = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+            option = "--file" if self._doing == "stored" else "--output"
+            reason = (
+                f"{option}: {error.filename}: {error.strerror}" if error.filename else f"{option}: {error}"
+            )
             done = f"; {bytes_text(self._last.bytes_done)} are done, and {GO_ON}" if self._last else ""
             raise CommandError(WRONG_USAGE, f"{reason}{done}", "output") from None
         except DhtError as error:

@@ -6,7 +6,7 @@ import time
 from contextlib import suppress
 
 from dht14.cmd import api_client
-from dht14.cmd.command_error import DONE, NOT_DONE, WRONG_USAGE, CommandError
+from dht14.cmd.command_error import DONE, NOT_DONE, CommandError
 from dht14.cmd.node_arguments import add_node_arguments, add_replication_argument, api_address
 from dht14.cmd.output import print_bytes, print_json, print_status
 from dht14.cmd.parser import add_json_argument
@@ -66,7 +66,12 @@ def _write_new(path: str, pem: bytes) -> None:
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except OSError as error:
-        raise CommandError(WRONG_USAGE, f"cannot create {path}: {error.strerror}", "output") from None
+        cure = (
+            "name another file: a key that is there is not overwritten"
+            if isinstance(error, FileExistsError)
+            else "name a file in a folder that this user can write to"
+        )
+        raise CommandError.of_file("FILE", "create", path, error, cure, "output") from None
     try:
         with open(descriptor, "wb") as file:
             file.write(pem)
@@ -78,7 +83,8 @@ def _write_new(path: str, pem: bytes) -> None:
     except OSError as error:
         with suppress(OSError):
             os.unlink(path)
-        raise CommandError(WRONG_USAGE, f"cannot write {path}: {error.strerror}", "output") from None
+        cure = "make room on its disk, or name a file elsewhere"
+        raise CommandError.of_file("FILE", "write", path, error, cure, "output") from None
 
 
 def run_delete(args: argparse.Namespace) -> int:

@@ -1,6 +1,7 @@
 """`dht14 put` and `dht14 get`."""
 
 import argparse
+import errno
 import hashlib
 import os
 import time
@@ -142,6 +143,8 @@ def run_put(args: argparse.Namespace) -> int:
 def run_get(args: argparse.Namespace) -> int:
     """Fetch a value and return the exit code."""
     key = _key_to_get(args)
+    if args.output not in (None, "-"):
+        _check_output(args.output)
     is_plain = args.raw or args.content
     if args.key is not None and args.key.startswith(SCHEME) and not is_plain:
         return _get_file(args, key)
@@ -217,9 +220,24 @@ def _key_and_value(args: argparse.Namespace) -> tuple[str | None, bytes | Binary
     return None, read_or_open(args.key, args.file, MAX_VALUE - taken)
 
 
-def _write_file(path: str, value: bytes) -> None:
+def _check_output(path: str) -> None:
+    """Refuse a file that cannot be written before the value is fetched."""
+    try:
+        if os.path.isdir(path):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        os.stat(path and os.path.dirname(os.path.realpath(path)))
+    except OSError as error:
+        raise _unwritable(path, error) from None
+
+
+def _unwritable(path: str, error: OSError) -> CommandError:
+    cure = "name a file that this user can write, on a disk with room"
+    return CommandError.of_file("--output", "write", path, error, cure, "output")
+
+
+def _write_file(typed: str, value: bytes) -> None:
     """Write a file completely or not at all. Write directly to a device or a pipe."""
-    path = os.path.realpath(path)
+    path = os.path.realpath(typed)
     replaces = os.path.isfile(path) or not os.path.exists(path)
     target = f"{path}.{os.getpid()}.part" if replaces else path
     try:
@@ -237,7 +255,7 @@ def _write_file(path: str, value: bytes) -> None:
                 os.unlink(target)
             raise
     except OSError as error:
-        raise CommandError(WRONG_USAGE, f"cannot write {path}: {error.strerror}", "output") from None
+        raise _unwritable(typed, error) from None
 
 
 def _answer(

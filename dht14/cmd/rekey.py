@@ -7,7 +7,7 @@ import sys
 from dht14.app import config
 from dht14.app.data_dir import DataDir
 from dht14.app.database_dir import has_database, unlock
-from dht14.app.option_types import secret_key
+from dht14.app.option_types import key_from_file
 from dht14.app.options import Role
 from dht14.app.reseal import reseal
 from dht14.cmd.command_error import DONE
@@ -65,8 +65,6 @@ def _must_have_values(data_dir: str) -> None:
 
 def _new_key(path: str) -> bytes:
     try:
-        key = secret_key("file:" + path)
+        return key_from_file(path)
     except ValueError as wrong:
         raise ConfigError(f"--new-key-file: {wrong}") from None
-    assert key is not None
-    return key

@@ -26,6 +26,8 @@ from dht14.records.envelope import MAX_SEQ, Envelope, is_envelope, key_of_owner,
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+_CURE = "name the file of an owner's private key; dht14 keygen creates one"
+
 
 def add_version_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the commands that sign."""
@@ -66,9 +68,11 @@ def load_owner_key(path: str) -> "Ed25519PrivateKey":
     from dht14.records.signing import load_key
 
     try:
-        return load_key(read_file(path))
+        return load_key(read_file(path, "--sign", _CURE))
     except Malformed as flaw:
-        raise CommandError(WRONG_USAGE, f"cannot sign with {path}: {flaw}", "bad_key_file") from None
+        raise CommandError(
+            WRONG_USAGE, f"--sign: cannot sign with {path!r} ({flaw}); {_CURE}", "bad_key_file"
+        ) from None
 
 
 def check_version_numbers(args: argparse.Namespace) -> None:

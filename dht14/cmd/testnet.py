@@ -119,7 +119,8 @@ def _folder(kept: str | None) -> Iterator[str]:
         try:
             os.makedirs(kept, mode=0o700, exist_ok=True)
         except OSError as error:
-            raise CommandError(WRONG_USAGE, f"--keep: cannot use {kept} ({error.strerror})") from None
+            cure = "name a folder that this user can write to"
+            raise CommandError.of_file("--keep", "use", kept, error, cure, "output") from None
         yield os.path.abspath(kept)
         return
     folder = tempfile.mkdtemp(prefix="dht14-testnet-")

@@ -11,6 +11,8 @@ from dht14.cmd.command_error import WRONG_USAGE, CommandError
 from dht14.cmd.parser import typed_bytes
 from dht14.kademlia.parameters import MAX_VALUE
 
+_CURE = "name a file that this user can read, or - for the standard input"
+
 
 def add_file_argument(parser: argparse.ArgumentParser) -> None:
     """Add the option to read the value from a file."""
@@ -29,11 +31,12 @@ def read_value(typed: str | None, file: str | None, limit: int = MAX_VALUE) -> b
     return value
 
 
-def read_file(path: str) -> bytes:
-    """Read a file, up to one byte more than a value may have. Raises `CommandError`."""
-    file = open_file(path)
+def read_file(path: str, option: str = "--file", cure: str = _CURE) -> bytes:
+    """Read a file that `option` names, up to one byte more than a value may have. Raises `CommandError`, with
+    `cure`."""
+    file = open_file(path, option, cure)
     try:
-        return _read(file, path, MAX_VALUE + 1)
+        return _read(file, path, MAX_VALUE + 1, option, cure)
     finally:
         if path != "-":
             file.close()
@@ -57,7 +60,7 @@ def read_or_open(typed: str | None, file: str | None, limit: int) -> bytes | Bin
     return cast(BinaryIO, _Resumed(value, opened))
 
 
-def open_file(path: str) -> BinaryIO:
+def open_file(path: str, option: str = "--file", cure: str = _CURE) -> BinaryIO:
     """Open a file, or the standard input, without a buffer. Raises `CommandError`."""
     try:
         if path != "-":
@@ -67,10 +70,10 @@ def open_file(path: str) -> BinaryIO:
         # A thread that waits in a buffered read would not let the program end.
         return cast(BinaryIO, getattr(sys.stdin.buffer, "raw", sys.stdin.buffer))
     except OSError as error:
-        raise _unreadable(path, error) from None
+        raise CommandError.of_file(option, "read", path, error, cure, "unreadable") from None
 
 
-def _read(file: BinaryIO, path: str, size: int) -> bytes:
+def _read(file: BinaryIO, path: str, size: int, option: str = "--file", cure: str = _CURE) -> bytes:
     """Read `size` bytes, less only at the end."""
     value = b""
     try:
@@ -79,12 +82,8 @@ def _read(file: BinaryIO, path: str, size: int) -> bytes:
                 raise BlockingIOError(errno.EAGAIN, "it is in non-blocking mode (O_NONBLOCK)")
             value += part
     except OSError as error:
-        raise _unreadable(path, error) from None
+        raise CommandError.of_file(option, "read", path, error, cure, "unreadable") from None
     return value
-
-
-def _unreadable(path: str, error: OSError) -> CommandError:
-    return CommandError(WRONG_USAGE, f"cannot read {path}: {error.strerror}", "unreadable")
 
 
 def _empty_error() -> CommandError:

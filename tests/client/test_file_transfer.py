@@ -216,6 +216,18 @@ class FileCases(BothClients):
         self.assertRaises(ValueError, self.connect(node).put_file, self.source, owner=b"no key")
         self.assertEqual(node.requests, [])
 
+    def test_no_name(self) -> None:
+        """A target without a name is refused, before anything is written."""
+        node = self.node()
+        stored = self.connect(node).put_file(io.BytesIO(CONTENT))
+        folder = self.folder.resolve() / "working"
+        folder.mkdir()
+        self.addCleanup(os.chdir, os.getcwd())
+        os.chdir(folder)
+        self.assertRaises(FileNotFoundError, self.connect(node).get_file, stored.address, "")
+        self.assertEqual(os.listdir(folder), [])
+        self.assertNotIn(f"working{SUFFIX}", os.listdir(folder.parent))
+
     def test_disk_too_small(self) -> None:
         """What does not fit the disk is not begun."""
         from dht14.client.part_file import PartFile

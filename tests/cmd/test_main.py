@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -62,6 +63,37 @@ class MainTests(SynchronousTestCase):
             _, out, err = self.run_main(*words)
             self.assertEqual(json.loads(out)["error"], error)
             self.assertTrue(err)
+
+    def test_unusable_files(self):
+        """The error about a file names the option, the file and what to do, before any node is asked."""
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        (folder / "bytes").write_bytes(b"\xff" * 9)
+        (folder / "empty").touch()
+        taken, empty, missing = (f"{folder / name}" for name in ("bytes", "empty", "missing"))
+        surface = ("status", "--admin-address", "127.0.0.1:1")
+        for code, words, option, files in (
+            (78, ("config", "--check"), "--check", [taken, missing, f"{folder}", ""]),
+            (78, ("config", "--config"), "--config", [taken, missing, f"{folder}", ""]),
+            (78, ("get", "k", "--config"), "--config", [taken, missing, f"{folder}", ""]),
+            (78, ("rekey", "--new-key-file"), "--new-key-file", [taken, empty, missing, f"{folder}", ""]),
+            (2, ("put", "--file"), "--file", [missing, f"{folder}", ""]),
+            (2, ("key", "--content", "--file"), "--file", [missing, f"{folder}", ""]),
+            (2, ("put", "v", "--sign"), "--sign", [taken, empty, missing, f"{folder}", ""]),
+            (2, ("delete", "--sign"), "--sign", [taken, empty, missing, f"{folder}", ""]),
+            (2, ("get", "k", "--output"), "--output", [f"{folder}/no/x", f"{folder}", ""]),
+            (2, ("get", f"dht14:{'0' * 64}", "--output"), "--output", [f"{folder}/no/x", f"{folder}", ""]),
+            (2, (*surface, "--token-file"), "--token-file", [taken, empty, missing, f"{folder}"]),
+            (2, ("keygen",), "FILE", [taken, f"{folder}", f"{folder}/no/x", ""]),
+            (2, ("testnet", "--keep"), "--keep", [taken, f"{empty}/x"]),
+        ):
+            for file in files:
+                ended, out, err = self.run_main(*words, file)
+                line = err.splitlines()[-1]
+                self.assertEqual((ended, out), (code, ""), (words, file, line))
+                self.assertTrue(line.startswith(f"dht14: {option}: "), (words, file, line))
+                self.assertIn(f"{file!r}", line)
+                self.assertIn("; ", line)
 
     def test_json_behind_dashes(self):
         """After -- the word --json is a value."""

@@ -27,4 +27,4 @@ class TestnetTests(SynchronousTestCase):
         taken.write_bytes(b"")
         outcome = run("testnet", "1", "--keep", str(taken / "below"))
         self.assertEqual(outcome.code, 2)
-        self.assertIn(f"--keep: cannot use {taken / 'below'} (Not a directory)", outcome.error)
+        self.assertIn(f"--keep: cannot use '{taken / 'below'}' (Not a directory)", outcome.error)
