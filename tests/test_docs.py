@@ -51,6 +51,17 @@ class OperationsTests(SynchronousTestCase):
             self.assertRegex(name, r"^[a-z_]+\.[a-z_]+$")
             self.assertEqual(name.endswith("bug"), "this is a bug" in text.lower(), name)
 
+    def test_one(self) -> None:
+        """No event puts a number before a noun in the plural: there it would say "1 contacts"."""
+        table = self.page.partition("What the log says")[2]
+        for line in re.findall(r"^\| `(.+?)` \| `", table, re.MULTILINE):
+            found = re.findall(
+                r"\{(\w+)[^}]*\} (?:of them|more|were|are|have|(?:[a-z]+ )?[a-z]{3,}s)\b", line
+            )
+            # These are large numbers, or no numbers.
+            others = {"size", "limit", "used", "expected", "tries", "rate", "path", "reason", "host"}
+            self.assertLessEqual(set(found), others, line)
+
     def test_other_events(self):
         """The page has the names of events that Twisted logs, and of those about the log itself."""
         own = (log_events.LINES_LOST, log_events.REPEATED, log_events.NOT_FORMATTED)

@@ -49,8 +49,8 @@ def advice(status: StatusJson, phase: StartPhase, disk: DiskMonitor) -> str:
     storage, kept = status["storage"], status["kept"]
     if kept is not None and kept["failing"]:
         return (
-            f"{kept['failing']} of {kept['values']} kept values could not be renewed. dht14 kept lists them, "
-            "with the reasons."
+            f"Kept values that could not be renewed: {kept['failing']} of {kept['values']}. dht14 kept lists "
+            "them, with the reasons."
         )
     if storage is not None and storage["used"] > FULL * storage["limit"]:
         return "The store is nearly full. Raise [storage] storage_limit, if the disk has space."

@@ -135,7 +135,7 @@ class DiskMonitor:
     def opened(self, records: int) -> None:
         """As `DatabaseEvents`."""
         self.ready()
-        self.log.info("Database opened: {records} records.", event="database.opened", records=records)
+        self.log.info("Database opened; records: {records}.", event="database.opened", records=records)
 
     def set_aside(self, path: str) -> None:
         """As `DatabaseEvents`."""
@@ -197,7 +197,7 @@ class DiskMonitor:
         """As `DatabaseEvents`."""
         self.log.warn(
             "A value of another node is refused: that node, or its subnet, has used up its share of this "
-            "store ([storage] writer_share). {total} were refused for this since the start; more are only "
+            "store ([storage] writer_share). Refused for this since the start: {total}; more are only "
             "counted for a while.",
             event="store.share_used_up",
             total=total,

@@ -101,7 +101,7 @@ class FloodLimit:
             if run.held:
                 self._log.emit(
                     run.level,
-                    "{count} more lines of event {of} in the last {seconds:.0f} s.",
+                    "More lines of event {of} in the last {seconds:.0f} s: {count}.",
                     event=REPEATED,
                     count=run.held,
                     of=run.event,

@@ -129,7 +129,7 @@ class _Lines:
 
     def _loss(self, event: LogEvent) -> LogEvent:
         return {
-            "log_format": "{lost} lines of this log could not be written.",
+            "log_format": "Lines of this log that could not be written: {lost}.",
             "event": LINES_LOST,
             "lost": self._lost,
             "log_level": TwistedLevel.error,

@@ -138,4 +138,6 @@ class FileFailed(DhtError):
 
     def __str__(self) -> str:
         total = "" if self.bytes_total is None else f" of {self.bytes_total:,}"
-        return f"{self.bytes_done:,}{total} bytes are done, then: {self.problem}"
+        last = self.bytes_done if self.bytes_total is None else self.bytes_total
+        unit = "byte" if last == 1 else "bytes"
+        return f"{self.bytes_done:,}{total} {unit} done, then: {self.problem}"

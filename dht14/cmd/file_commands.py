@@ -27,6 +27,7 @@ from dht14.cmd.file_progress import TransferLine, bytes_text, storage_line
 from dht14.cmd.keys import parse_salt
 from dht14.cmd.node_arguments import api_address
 from dht14.cmd.output import print_bytes, print_json, print_status
+from dht14.cmd.progress import counted
 from dht14.cmd.results import not_found_error
 from dht14.cmd.signing import check_version_numbers, load_owner_key
 from dht14.files.address import format_address
@@ -83,7 +84,7 @@ class _Transfer:
             reason = (
                 f"{option}: {error.filename}: {error.strerror}" if error.filename else f"{option}: {error}"
             )
-            done = f"; {bytes_text(self._last.bytes_done)} are done, and {GO_ON}" if self._last else ""
+            done = f"; {bytes_text(self._last.bytes_done)} done, and {GO_ON}" if self._last else ""
             raise CommandError(WRONG_USAGE, f"{reason}{done}", "output") from None
         except DhtError as error:
             self._line.end()
@@ -181,14 +182,10 @@ def _target(output: str | None) -> FileTarget:
 
 
 def _stored_line(stored: StoredFile, seconds: float) -> str:
-    copies = "" if stored.copies is None else f", each on {_nodes(stored.copies)} or more"
+    copies = "" if stored.copies is None else f", each on {counted(stored.copies, 'node')} or more"
     there = f", {bytes_text(stored.bytes_found)} of it before" if stored.bytes_found else ""
     rate = _rate(stored.size - stored.bytes_found, seconds)
-    return f"stored {bytes_text(stored.size)} in {stored.pieces:,} pieces{there}{copies}{rate}"
-
-
-def _nodes(count: int) -> str:
-    return "1 node" if count == 1 else f"{count} nodes"
+    return f"stored {bytes_text(stored.size)} in {counted(stored.pieces, 'piece')}{there}{copies}{rate}"
 
 
 def _fetched_line(fetched: FetchedFile, seconds: float) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TextIO
 
 from dht14.client.file_values import FileProgress
-from dht14.cmd.progress import TERMINAL_INTERVAL, RewrittenLine, duration
+from dht14.cmd.progress import TERMINAL_INTERVAL, RewrittenLine, counted, duration
 
 BAR_CHARACTERS = 24
 
@@ -92,4 +92,6 @@ def bytes_text(count: float) -> str:
         if count < 1000 or unit == "GB":
             break
         count /= 1000
-    return f"{count:.0f} bytes" if unit == "bytes" else f"{count:,.1f} {unit}"
+    if unit == "bytes":
+        return counted(round(count), "byte")
+    return f"{count:,.1f} {unit}"

@@ -8,7 +8,7 @@ from dht14.client.address import format_address
 from dht14.cmd.admin_client import AdminClient, add_admin_arguments, admin_client
 from dht14.cmd.command_error import DONE
 from dht14.cmd.output import print_json
-from dht14.cmd.progress import duration
+from dht14.cmd.progress import counted, duration
 from dht14.cmd.table import Cell, Column, ago, byte_size, id_cell, milliseconds, print_lines, print_table
 from dht14.net.admin.view import BucketJson, KeptJson, PeerJson, StatusJson
 
@@ -78,7 +78,7 @@ def run_status(args: argparse.Namespace) -> int:
 def status_lines(status: StatusJson, client: AdminClient) -> list[str]:
     """Return the state of a node as lines for people."""
     size, storage, kept = status["network_size"], status["storage"], status["kept"]
-    contacts = f"{status['contacts']:,}" + (f" of about {size:,} nodes" if size is not None else "")
+    contacts = f"{status['contacts']:,}" + (f" of about {counted(size, 'node')}" if size is not None else "")
     lines = {
         "node": status["node_id"] or "it searches for the proof of work of its id",
         "role": f"{status['role']} in the network {status['network']}, version {status['version']}",
@@ -98,7 +98,7 @@ def status_lines(status: StatusJson, client: AdminClient) -> list[str]:
     if kept is not None and (kept["values"] or kept["stopped"]):
         lines["kept"] = kept_line(kept)
     if status["watches"]["clients"]:
-        lines["watches"] = "{clients:,} of clients, of {keys:,} keys".format(**status["watches"])
+        lines["watches"] = "of clients: {clients:,}, of keys: {keys:,}".format(**status["watches"])
     return [f"{name:<9} {text}" for name, text in lines.items()] + [status["advice"]]
 
 

@@ -88,9 +88,9 @@ def _print_end(end: WalkEndJson, as_json: bool) -> None:
     if as_json:
         print_bytes(json.dumps(end).encode() + b"\n")
         return
-    line = f"{end['nodes']:,} nodes, {end['reachable']:,} of them reachable, in {end['seconds']:.1f} s"
+    line = f"nodes: {end['nodes']:,}, reachable: {end['reachable']:,}, in {end['seconds']:.1f} s"
     if end["unasked"]:
-        line += f"; {end['unasked']:,} more were named and not asked: see --limit"
+        line += f"; named and not asked: {end['unasked']:,} (see --limit)"
     if end["left_out"]:
-        line += f"; {end['left_out']:,} were left out: too many of one subnet"
+        line += f"; left out, too many of one subnet: {end['left_out']:,}"
     print_status(line)

@@ -123,6 +123,11 @@ def duration(seconds: float) -> str:
     return f"{seconds / 3_600:.1f} h" if seconds < 172_800 else f"{seconds / 86_400:.0f} days"
 
 
+def counted(count: int, noun: str) -> str:
+    """Format a number of things: `1 node`, `2 nodes`."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
 @contextmanager
 def notice_if_slow(line: str) -> Iterator[None]:
     """Print a line on stderr, if it is a terminal, when the block takes longer than `NOTICE_DELAY`."""

@@ -47,8 +47,8 @@ def run(arguments: argparse.Namespace) -> int:
         progress.end()
     finally:
         data_dir.close()
-    left_out = f", {counts.damaged} damaged ones left out" if counts.damaged else ""
-    print(f"Encrypted {counts.records} values with the new key{left_out}.")
+    left_out = f"; damaged ones left out: {counts.damaged}" if counts.damaged else ""
+    print(f"Values encrypted with the new key: {counts.records}{left_out}.")
     print("Set [security] encryption_key to the new key before you start the node.")
     return DONE
 

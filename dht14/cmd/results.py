@@ -4,6 +4,7 @@ from dht14.client.errors import REASONS
 from dht14.cmd.api_client import Found
 from dht14.cmd.command_error import NOT_DONE, CommandError
 from dht14.cmd.output import base64_text
+from dht14.cmd.progress import counted
 from dht14.records.envelope import Envelope
 from dht14.records.receipt import NoRecord, PutOutcome, Receipt
 
@@ -29,8 +30,8 @@ def stored_line(receipt: Receipt | bool) -> str:
     if receipt.outcome is PutOutcome.STORED:
         if receipt.stored > receipt.wanted:
             # A stand-in and the slow node for which it stood in both have it.
-            return f"stored on {receipt.stored} nodes; {receipt.wanted} were wanted"
-        return f"stored on {receipt.stored} of {receipt.wanted} nodes"
+            return f"stored on {counted(receipt.stored, 'node')}; wanted: {receipt.wanted}"
+        return f"stored on {receipt.stored} of {counted(receipt.wanted, 'node')}"
     if receipt.stored == 1:
         return "stored on this node only: no other node can be reached"
     count = f"{receipt.stored} of {receipt.wanted}"
@@ -42,7 +43,7 @@ def not_stored_error(receipt: Receipt | bool, hint: str = "") -> CommandError:
     if not isinstance(receipt, Receipt):
         return CommandError(NOT_DONE, f"the node could not store it{hint}")
     reason = REASONS.get(receipt.reason, "the node gives no reason")
-    count = f" (stored on {receipt.stored} of {receipt.wanted} nodes)" if receipt.stored else ""
+    count = f" (stored on {receipt.stored} of {counted(receipt.wanted, 'node')})" if receipt.stored else ""
     return CommandError(NOT_DONE, f"not stored: {reason}{count}{hint}", receipt.reason.name.lower())
 
 

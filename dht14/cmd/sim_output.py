@@ -84,7 +84,7 @@ class ExperimentOutput:
 
 def _phase_line(phase: PhaseStatistics, good: str) -> str:
     return (
-        f"{phase.good} of {phase.count} {good} ({phase.rate:.2%}); {phase.datagrams} datagrams each; "
+        f"{phase.good} of {phase.count} {good} ({phase.rate:.2%}); datagrams each: {phase.datagrams}; "
         f"p50 {phase.p50_ms} ms, p99 {phase.p99_ms} ms, at most {phase.max_ms} ms"
     )
 
@@ -153,8 +153,8 @@ class ScenarioOutput:
         result, scenario, speed = self.result, self.result.scenario, self.speed
         heads = [
             f"{scenario.name}: {scenario.summary}",
-            f"{scenario.nodes} nodes and {scenario.bootstrap_nodes} bootstrap nodes, "
-            + f"{scenario.values} values, seed {result.seed}",
+            f"nodes: {scenario.nodes}, bootstrap nodes: {scenario.bootstrap_nodes}, "
+            + f"values: {scenario.values}, seed {result.seed}",
             "",
         ]
         table = [_promise_line(promise) for promise in result.promises]

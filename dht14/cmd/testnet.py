@@ -80,7 +80,9 @@ def _run(host: TestnetHost, args: argparse.Namespace, received: Collection[int])
         return DONE if signal.SIGTERM in received else INTERRUPTED
     for node in host.describe():
         print_json(node)
-    print_status(f"{args.nodes} nodes are ready after {time.monotonic() - began:.1f} s; Ctrl-C removes them")
+    print_status(
+        f"Nodes ready: {args.nodes}, after {time.monotonic() - began:.1f} s; Ctrl-C ends the network"
+    )
     try:
         while (number := host.next_end()) is not None:
             print_status(f"node {number} has ended")

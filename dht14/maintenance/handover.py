@@ -59,7 +59,7 @@ class HandOver:
     def _ended(self, _: object) -> None:
         if self._total:
             self.log.info(
-                "Handed over {done} of {total} values; other nodes confirmed {taken} of them.",
+                "Values handed over: {done} of {total}; confirmed by other nodes: {taken}.",
                 event="handover.ended",
                 done=self._done,
                 total=self._total,
@@ -73,7 +73,7 @@ class HandOver:
         if not keys or not self._neighbourhood.table.has_live_contact():
             return
         self._total, self._logged_at = len(keys), self._clock.seconds()
-        self.log.info("Handing over {total} values.", event="handover.began", total=len(keys))
+        self.log.info("Handing over values: {total}.", event="handover.began", total=len(keys))
         await run_limited(map(self._offer_to_next_holder, keys), HAND_OVERS_AT_ONCE)
         await run_limited(map(self._offer_to_others, keys), HAND_OVERS_AT_ONCE)
 
@@ -96,7 +96,7 @@ class HandOver:
         if self._clock.seconds() - self._logged_at >= PROGRESS_INTERVAL:
             self._logged_at = self._clock.seconds()
             self.log.info(
-                "Handed over {done} of {total} values so far.",
+                "Values handed over so far: {done} of {total}.",
                 event="handover.progress",
                 done=self._done,
                 total=self._total,

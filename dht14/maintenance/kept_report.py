@@ -50,8 +50,8 @@ class KeptReport:
         """Log that values are not renewed any more, if there are any."""
         if replaced or deleted:
             self.log.warn(
-                "Kept values are not renewed any more: {replaced} were replaced by others, {deleted} were "
-                "deleted by their owners. dht14 kept lists them.",
+                "Kept values are not renewed any more; replaced by others: {replaced}, deleted by their "
+                "owners: {deleted}. dht14 kept lists them.",
                 event="kept.ended",
                 replaced=replaced,
                 deleted=deleted,
@@ -62,8 +62,8 @@ class KeptReport:
         if census.failing and not self._in_bout:
             (reason, _), *_ = census.failures.most_common(1)
             self.log.warn(
-                "{failing} of {values} kept values could not be renewed, most of them because {reason}. The "
-                "node goes on trying; dht14 kept lists them.",
+                "Kept values that could not be renewed: {failing} of {values}, most of them because "
+                "{reason}. The node goes on trying; dht14 kept lists them.",
                 event="kept.failing",
                 failing=census.failing,
                 values=census.states[KeptState.RENEWED],

@@ -125,7 +125,7 @@ class Repair:
             given += len(due)
         if given:
             self.log.debug(
-                "Neighbours changed: offered {records} records to new holders in {seconds:.1f} s.",
+                "Neighbours changed; records offered to new holders: {records}, in {seconds:.1f} s.",
                 event="repair.ended",
                 records=given,
                 seconds=self._clock.seconds() - began,

@@ -80,7 +80,7 @@ class Republish:
             republished += len(due)
         self._republish_times.forget(began - MAX_POSTPONED * interval)
         self.log.debug(
-            "Republished {records} records in {seconds:.1f} s; the interval is {interval:.0f} s.",
+            "Republished in {seconds:.1f} s; records: {records}; the interval is {interval:.0f} s.",
             event="republish.ended",
             records=republished,
             seconds=self._clock.seconds() - began,

@@ -161,14 +161,14 @@ class Join(Service):
         self._joined = joined
         if joined:
             self.log.info(
-                "Joined the network; {contacts} contacts.",
+                "Joined the network; contacts: {contacts}.",
                 event="join.joined",
                 contacts=len(self._node.table),
             )
         elif self._seeds or self._saved:
             self.log.warn(
-                "No peer reachable: none of {seeds} seeds and {saved} saved contacts answered; "
-                "retrying in the background.",
+                "No peer reachable: no seed and no saved contact answered (seeds: {seeds}, saved contacts: "
+                "{saved}); retrying in the background.",
                 event="join.unanswered",
                 seeds=len(self._seeds),
                 saved=len(self._saved),

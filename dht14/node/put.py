@@ -143,7 +143,7 @@ class RecordWriter:
         if now - self._logged_at.get(reason, -LOG_INTERVAL) >= LOG_INTERVAL:
             self._logged_at[reason] = now
             self.log.warn(
-                "A PUT was not stored: {reason}. {stored} of {wanted} nodes have the value. "
+                "A PUT was not stored: {reason}. Nodes that have the value: {stored} of {wanted}. "
                 "More failures for this reason within a minute are only counted.",
                 event="put.not_stored",
                 reason=_REASONS[reason],

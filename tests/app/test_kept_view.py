@@ -85,4 +85,4 @@ class KeepingViewTests(NodeViewCase):
         self.assertEqual(status["advice"], "All is well.")
         assert node.stack.keeper is not None
         node.stack.keeper.metrics.failing = 1
-        self.assertIn("1 of 1 kept values could not be renewed", self.view.status()["advice"])
+        self.assertIn("Kept values that could not be renewed: 1 of 1.", self.view.status()["advice"])

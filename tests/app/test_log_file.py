@@ -125,4 +125,4 @@ class LogFileTests(SynchronousTestCase):
         lines = self.path.read_text().splitlines()
         self.assertEqual(len(lines), 4)
         self.assertTrue(lines[0].endswith("one") and lines[3].endswith("four"), lines)
-        self.assertIn("[error] 2 lines", lines[2])
+        self.assertIn("[error] Lines of this log that could not be written: 2.", lines[2])

@@ -97,7 +97,7 @@ class TransferLineTests(SynchronousTestCase):
 
     def test_units(self) -> None:
         """Bytes are written in the unit that fits."""
-        shown = [bytes_text(count) for count in (0, 999, 1_000, 65_280, 10**8, 10**9, 5 * 10**12)]
+        shown = [bytes_text(count) for count in (0, 1, 999, 1_000, 65_280, 10**8, 10**9, 5 * 10**12)]
         self.assertEqual(
-            shown, ["0 bytes", "999 bytes", "1.0 kB", "65.3 kB", "100.0 MB", "1.0 GB", "5,000.0 GB"]
+            shown, ["0 bytes", "1 byte", "999 bytes", "1.0 kB", "65.3 kB", "100.0 MB", "1.0 GB", "5,000.0 GB"]
         )

@@ -32,7 +32,7 @@ class StatusTests(AdminCommandCase):
         """Watches have their line once there are any."""
         self.assertFalse([line for line in self.status() if line.startswith("watches")])
         lines = self.status(watches={"clients": 1200, "keys": 7, "leases": 3})
-        self.assertIn("watches   1,200 of clients, of 7 keys", lines)
+        self.assertIn("watches   of clients: 1,200, of keys: 7", lines)
 
     def test_not_ready(self) -> None:
         """A node that is not ready, or alone, says so, and why."""

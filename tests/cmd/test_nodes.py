@@ -37,7 +37,7 @@ class NodesTests(AdminCommandCase):
             first.split("\t"), ["ab" * 32, "192.0.2.1:8000", "yes", "20.4", "dht14/0.1.0", "yes", "20"]
         )
         self.assertEqual(second.split("\t")[2:], ["no", "-", "-", "-", "0"])
-        self.assertEqual(outcome.error, "2 nodes, 1 of them reachable, in 1.5 s\n")
+        self.assertEqual(outcome.error, "nodes: 2, reachable: 1, in 1.5 s\n")
 
     def test_terminal(self) -> None:
         """On a terminal: one head, aligned columns."""
@@ -62,7 +62,9 @@ class NodesTests(AdminCommandCase):
         """What was not asked is said."""
         ended = stream(("end", END | {"unasked": 1_200, "left_out": 3}))
         outcome = self.ask("nodes", answers={"/v1/nodes?limit=1000": ended})
-        self.assertIn("1,200 more were named and not asked: see --limit; 3 were left out", outcome.error)
+        self.assertIn(
+            "named and not asked: 1,200 (see --limit); left out, too many of one subnet: 3", outcome.error
+        )
 
     def test_node_ends(self) -> None:
         """A node that ends before the walk does, or sends something else, is exit code 3 and one line."""

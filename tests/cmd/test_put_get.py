@@ -108,7 +108,8 @@ class PutTests(ClientTestCase):
         """Stderr says how many nodes have the value, whether only this one, or whether a later write won."""
         for receipt, line in (
             (Receipt(PutOutcome.STORED, 3, 3), "stored on 3 of 3 nodes"),
-            (Receipt(PutOutcome.STORED, 10, 8), "stored on 10 nodes; 8 were wanted"),
+            (Receipt(PutOutcome.STORED, 1, 1), "stored on 1 of 1 node"),
+            (Receipt(PutOutcome.STORED, 10, 8), "stored on 10 nodes; wanted: 8"),
             (Receipt(PutOutcome.STORED_BY_ALL, 5, 8), "stored on 5 of 8 nodes: no other node that holds"),
             (
                 Receipt(PutOutcome.STORED_BY_ALL, 1, 8),

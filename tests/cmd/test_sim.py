@@ -119,7 +119,7 @@ class ScenarioTests(SynchronousTestCase):
         """A scenario prints a table of its promises; a terminal alone sees more."""
         code, output, errors = run(*DEATHS)
         self.assertEqual((code, errors), (0, ""))
-        self.assertIn("10 nodes and 2 bootstrap nodes, 5 values, seed 3", output)
+        self.assertIn("nodes: 10, bootstrap nodes: 2, values: 5, seed 3", output)
         promised = [line for line in output.splitlines() if line.startswith("kept ")]
         self.assertEqual(len(promised), 2)
         self.assertNotIn("To see this again", output)

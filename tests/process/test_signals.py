@@ -27,7 +27,7 @@ class ForegroundTests(ProcessTestCase):
             self.assertEqual(node.kill(number), 0)
             self.assertEqual(node.stderr(), "")
             templates = [event["template"] for event in node.events()]
-            self.assertTrue(any("Handed over" in template for template in templates), templates)
+            self.assertTrue(any("Values handed over" in template for template in templates), templates)
             with seed.client() as client:
                 for key in (bytes([number]) * 32, bytes([255 - number]) * 32):
                     self.assertEqual(client.get(key), b"value")

@@ -332,7 +332,7 @@ class CommandTests(LeftoverTestCase):
             os.killpg(process.pid, number)
             out, errors = process.communicate(timeout=TIMEOUT)
             self.assertEqual((process.returncode, out), (0, ""), errors)
-            self.assertRegex(errors, r"\A3 nodes are ready after \d+\.\d s; Ctrl-C removes them\n\Z")
+            self.assertRegex(errors, r"\ANodes ready: 3, after \d+\.\d s; Ctrl-C ends the network\n\Z")
             self.assertFalse(any(is_running(node["pid"]) for node in nodes))
             self.assertEqual(list(self.temporary.iterdir()), [])
 

@@ -28,6 +28,9 @@ class HandOverTests(NetworkTestCase):
             self.assertEqual(node.stderr(), "")
         self.assert_found([last], values)
         done = [
-            event for node in cluster for event in node.events() if "Handed over {done}" in event["template"]
+            event
+            for node in cluster
+            for event in node.events()
+            if "Values handed over: {done}" in event["template"]
         ]
         self.assertTrue(done)

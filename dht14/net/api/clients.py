@@ -136,7 +136,7 @@ class ApiClient:
         self._clients.metrics.throttled += 1
         if self._clients.log_limiter.may_log(("throttled", self.address), now):
             self._log.warn(
-                "Throttling API client {client} to {requests_per_second} requests per second.",
+                "Throttling API client {client}; requests per second: {requests_per_second}.",
                 event="api.throttled",
                 client=self.address,
                 requests_per_second=self._rate,

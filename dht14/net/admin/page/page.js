@@ -87,7 +87,7 @@ function showStatus(status) {
   }
   showKept(status.kept);
   put("watches", number(status.watches.clients));
-  put("watches-note", `of clients, of ${number(status.watches.keys)} keys; leases of other nodes: ` +
+  put("watches-note", `of clients; watched keys: ${number(status.watches.keys)}; leases of other nodes: ` +
     number(status.watches.leases));
 }
 
@@ -164,7 +164,7 @@ function showPeers() {
   const failing = peers.filter((peer) => peer.failures).length;
   put("peers-note", peers.length ? "" : "No contacts yet. A node that is alone tries its seeds every few seconds.");
   put("contacts-note", (failing ? `${number(failing)} silent` : peers.length ? "all answer" : "") +
-    (networkSize ? `; of about ${number(networkSize)} nodes` : ""));
+    (networkSize ? `; size of the network: about ${number(networkSize)}` : ""));
   for (const head of document.querySelectorAll("#peers th")) {
     const by = head.firstElementChild.dataset.sort;
     if (by === order.by) head.setAttribute("aria-sort", order.down ? "descending" : "ascending");
@@ -323,7 +323,7 @@ const actions = {
     const response = await call(`v1/values/${encodeURIComponent(key)}`, { method: "PUT", body: value });
     const content = await response.json();
     if (!response.ok) return explain(response, content);
-    byId("result").replaceChildren(element("p", `Stored on ${content.stored} of ${content.wanted} nodes.`));
+    byId("result").replaceChildren(element("p", `Stored on ${content.stored} of ${content.wanted} ${content.wanted === 1 ? "node" : "nodes"}.`));
   },
   async trace(key) {
     const response = await call(`v1/trace/${encodeURIComponent(key)}`);
