@@ -226,18 +226,26 @@ class Client:
         )
 
     async def get_file(
-        self, address: str, target: "FileTarget", *, progress: "ReportProgress | None" = None
+        self,
+        address: str,
+        target: "FileTarget",
+        *,
+        max_bytes: int | None = None,
+        progress: "ReportProgress | None" = None,
     ) -> "FetchedFile | None":
         """Fetch a file, each piece verified; None where there is none.
 
         To a path it is written as `target` with `.part` behind it, and renamed when all of it is on the
         disk; a further call goes on with a part file, whose pieces are verified again. An open binary
-        file, a pipe or a device gets the bytes in order. Raises `FileFailed`, `NotAFile`, ValueError
-        for what is no address, OSError, and what `get` raises while nothing is fetched yet.
+        file, a pipe or a device gets the bytes in order. Nothing limits these but `max_bytes`: a stranger
+        can make an address of an exabyte with a few small manifests.
+
+        Raises `TooLarge` before a piece is fetched, `FileFailed`, `NotAFile`, ValueError for what is no
+        address, OSError, and what `get` raises while nothing is fetched yet.
         """
         from dht14.client import file_transfer
 
-        return await file_transfer.get_file(self, address, target, progress=progress)
+        return await file_transfer.get_file(self, address, target, max_bytes=max_bytes, progress=progress)
 
     async def file_keys(self, address: str) -> list[bytes] | None:
         """Return the keys of all values that a file consists of, each once, its own first; None where there

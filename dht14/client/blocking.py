@@ -191,13 +191,20 @@ class Client:
         )
 
     def get_file(
-        self, address: str, target: "FileTarget", *, progress: "ReportProgress | None" = None
+        self,
+        address: str,
+        target: "FileTarget",
+        *,
+        max_bytes: int | None = None,
+        progress: "ReportProgress | None" = None,
     ) -> "FetchedFile | None":
         """As `dht14.aio.Client.get_file`; `progress` is called in another thread."""
         from dht14.client.file_thread import run
 
         return run(
-            self._address, self._timeout, lambda client: client.get_file(address, target, progress=progress)
+            self._address,
+            self._timeout,
+            lambda client: client.get_file(address, target, max_bytes=max_bytes, progress=progress),
         )
 
     def file_keys(self, address: str) -> list[bytes] | None:

@@ -96,14 +96,17 @@ class BadKey(DhtError, ValueError):
 
 
 class TooLarge(DhtError, ValueError):
-    """The value has more bytes than one value may have."""
+    """The value has more bytes than one value may have, or a file more than `get_file` was to take."""
 
-    def __init__(self, size: int, limit: int) -> None:
-        super().__init__(size, limit)
+    def __init__(self, size: int, limit: int, is_file: bool = False) -> None:
+        super().__init__(size, limit, is_file)
         self.size = size
         self.limit = limit
+        self._is_file = is_file
 
     def __str__(self) -> str:
+        if self._is_file:
+            return f"the file has {self.size:,} bytes, and at most {self.limit:,} are to be fetched"
         return f"the value has {self.size} bytes, and a value may have {self.limit}"
 
 

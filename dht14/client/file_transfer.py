@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import aclosing, contextmanager
 from typing import Any, BinaryIO, TypeVar, cast
 
-from dht14.client.errors import DhtError, FileFailed, NotAFile
+from dht14.client.errors import DhtError, FileFailed, NotAFile, TooLarge
 from dht14.client.file_store import ClientStore, ValueClient
 from dht14.client.file_values import (
     FetchedFile,
@@ -84,13 +84,20 @@ async def put_file(
 
 
 async def get_file(
-    client: ValueClient, address: str, target: FileTarget, *, progress: ReportProgress | None = None
+    client: ValueClient,
+    address: str,
+    target: FileTarget,
+    *,
+    max_bytes: int | None = None,
+    progress: ReportProgress | None = None,
 ) -> FetchedFile | None:
     """As `dht14.aio.Client.get_file`."""
     store = ClientStore(client)
     tree = await _find(store, parse_address(address))
     if tree is None:
         return None
+    if max_bytes is not None and tree.root.size > max_bytes:
+        raise TooLarge(tree.root.size, max_bytes, is_file=True)
     download = _Download(store, tree, progress or _ignore)
     try:
         if isinstance(target, str | os.PathLike) and _is_replaceable(target):

@@ -17,6 +17,7 @@ from dht14.client.errors import (
     NotReady,
     Refused,
     TimedOut,
+    TooLarge,
     Unanswered,
 )
 from dht14.client.file_store import FULL
@@ -35,6 +36,10 @@ from dht14.records.receipt import NoRecord
 
 if TYPE_CHECKING:
     from dht14.cmd.admin_client import AdminClient
+
+MAX_PIPED = 1 << 40
+"""Bytes of a file that is fetched to a pipe, unless more are asked for. On a disk a file must fit. But a
+pipe takes everything, and a few small manifests can describe an exabyte."""
 
 GO_ON = "the same command goes on from there"
 GO_ON_WITH_ROOM = (
@@ -146,7 +151,10 @@ def run_get(args: argparse.Namespace, key: bytes) -> int:
         )
     transfer = _Transfer("fetched")
     with transfer.reported(args), _client(args) as client:
-        fetched = client.get_file(format_address(key), _target(args.output), progress=transfer.progressed)
+        target = _target(args.output)
+        is_piped = args.max_bytes is None and not isinstance(target, str)
+        limit = MAX_PIPED if is_piped else args.max_bytes
+        fetched = client.get_file(format_address(key), target, max_bytes=limit, progress=transfer.progressed)
     if fetched is None:
         raise not_found_error(NoRecord.NOT_FOUND)
     if args.json:
@@ -219,6 +227,9 @@ def _failure(node: tuple[str, int], error: DhtError) -> CommandError:
         return CommandError(NO_NODE, text, "no_node", address=where, **facts)
     if isinstance(cause, Refused) and cause.reason is not None:
         return CommandError(NOT_DONE, text, cause.reason.name.lower(), **facts)
+    if isinstance(cause, TooLarge):
+        facts = {"bytes": cause.size, "limit": cause.limit}
+        return CommandError(NOT_DONE, f"{text}; --max-bytes N fetches it", "too_large", **facts)
     if isinstance(cause, NotAFile):
         return CommandError(NOT_DONE, f"{text}; dht14 get --raw writes it", "not_a_file")
     return CommandError(NOT_DONE, text, "incomplete", **facts)

@@ -91,6 +91,12 @@ def add_get_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--salt", metavar="S", help=SALT_HELP)
     parser.add_argument("--output", metavar="F", help="write to this file instead of the standard output (-)")
     parser.add_argument(
+        "--max-bytes",
+        metavar="N",
+        type=whole_number((1 << 63) - 1),
+        help="fetch no file of more bytes (default: none that does not fit the disk; to a pipe 1 TiB)",
+    )
+    parser.add_argument(
         "--content",
         action="store_true",
         help="accept only the value whose SHA-256 is KEY, whatever others have put under it",

@@ -7,7 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 import dht14
 import dht14.aio
-from dht14.client.errors import FileFailed, NoNode, NotAFile, Refused
+from dht14.client.errors import FileFailed, NoNode, NotAFile, Refused, TooLarge
 from dht14.client.file_store import ClientStore
 from dht14.client.keys import content_key
 from dht14.client.part_file import SUFFIX
@@ -215,6 +215,22 @@ class FileCases(BothClients):
         node = self.node()
         self.assertRaises(ValueError, self.connect(node).put_file, self.source, owner=b"no key")
         self.assertEqual(node.requests, [])
+
+    def test_max_bytes(self) -> None:
+        """A file of more bytes is refused before any of it is fetched, and nothing is written."""
+        node = self.node()
+        stored = self.store(node)
+        client = self.connect(node)
+        for target in (self.target, io.BytesIO()):
+            node.requests.clear()
+            refused = self.assertRaises(
+                TooLarge, client.get_file, stored.address, target, max_bytes=len(CONTENT) - 1
+            )
+            self.assertEqual((refused.size, refused.limit), (len(CONTENT), len(CONTENT) - 1))
+            keys = {request.key for request in node.requests if isinstance(request, GetRecord)}
+            self.assertEqual(keys, {stored.key})
+        self.assertFalse(self.part.exists())
+        self.assertEqual(client.get_file(stored.address, target, max_bytes=len(CONTENT)).size, len(CONTENT))
 
     def test_no_name(self) -> None:
         """A target without a name is refused, before anything is written."""

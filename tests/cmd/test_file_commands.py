@@ -7,13 +7,14 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.client.file_store import ClientStore
-from dht14.files.manifest import PIECE_BYTES
+from dht14.files.manifest import FANOUT, PIECE_BYTES, Manifest
 from dht14.kademlia.parameters import MAX_VALUE
 from dht14.records.envelope import is_envelope
 from dht14.records.receipt import NoRecord, PutOutcome, PutReason, Receipt
 from dht14.wire.api_messages import ApiRequest, Put, encode_no_record, encode_receipt, encode_record
 from tests.client.fake_node import Conversation, FakeNode
 from tests.cmd.shell import Outcome, run
+from tests.files.memory import sha256
 
 CONTENT = b"".join(number.to_bytes(8, "big") * (PIECE_BYTES // 8) for number in range(1, 41)) + b"end"
 
@@ -177,6 +178,20 @@ class GetFileTests(FileCommandCase):
         address = self.stored()
         for words in ((), ("--output", "-")):
             self.assertEqual(self.run_command("get", address, *words).out, CONTENT)
+
+    def test_max_bytes(self) -> None:
+        """What is larger than --max-bytes, or to a pipe than a TiB, is refused. A few records describe it."""
+        outcome = self.run_command("get", self.stored(), "--max-bytes", "9", "--output", str(self.target))
+        self.assertEqual((outcome.code, outcome.out, self.target.exists()), (1, b"", False))
+        key, size = sha256(bytes(PIECE_BYTES)), PIECE_BYTES
+        for level in range(4):
+            size *= FANOUT
+            value = Manifest(level, PIECE_BYTES, size, key * FANOUT).encode()
+            key = sha256(value)
+            self.values[key] = value
+        outcome = self.run_command("get", f"dht14:{key.hex()}")
+        self.assertEqual((outcome.code, outcome.out, outcome.error.count("\n")), (1, b"", 1))
+        self.assertIn("--max-bytes N", outcome.error)
 
     def test_resumed(self) -> None:
         """What an earlier run has left is not fetched again."""

@@ -4,9 +4,17 @@ from contextlib import aclosing
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.files.address import encode_link
-from dht14.files.content_store import WINDOW, Hope, Missing, NoManifest, TransferFailed, ValueKind
+from dht14.files.content_store import (
+    WINDOW,
+    Hope,
+    Missing,
+    NoManifest,
+    StoreTrouble,
+    TransferFailed,
+    ValueKind,
+)
 from dht14.files.download import FileTree, fetch, find_tree, list_keys, list_pieces
-from dht14.files.manifest import FANOUT, MIN_PIECE_BYTES, PIECE_BYTES, Manifest
+from dht14.files.manifest import FANOUT, MAX_LEVEL, MIN_PIECE_BYTES, PIECE_BYTES, Manifest
 from dht14.files.tree import TreeBuilder
 from dht14.files.upload import FileUpload
 from tests.files.memory import LIFETIME, MemoryStore, one_by_one, pieces_of, sha256
@@ -141,3 +149,49 @@ class FetchTests(SynchronousTestCase):
         self.assertEqual(listed[0], found.key)
         self.assertEqual(set(listed), {*keys, *store.values})
         self.assertEqual(len(listed), count + len(store.values))
+
+    def test_repeated(self) -> None:
+        """A manifest that stands in many places is asked for once: an exabyte of equal parts has few keys."""
+        store = MemoryStore()
+
+        def put(value: bytes) -> bytes:
+            store.values[sha256(value)] = value
+            return sha256(value)
+
+        key, size = put(bytes(PIECE_BYTES)), PIECE_BYTES
+        keys = [key]
+        for level in range(MAX_LEVEL + 1):
+            size *= FANOUT
+            root = Manifest(level, PIECE_BYTES, size, key * FANOUT)
+            key = put(root.encode())
+            keys.append(key)
+        found = tree_of(store, key)
+        self.assertEqual(found.root.size, PIECE_BYTES * FANOUT ** (MAX_LEVEL + 1))
+        store.finds.clear()
+
+        async def some_keys() -> list[bytes]:
+            listed: list[bytes] = []
+            async with aclosing(list_keys(store, found.key, found.root)) as below:
+                async for one in below:
+                    listed.append(one)
+                    if len(listed) > 2 * FANOUT:
+                        break
+            return listed
+
+        listed = asyncio.run(some_keys())
+        self.assertEqual(len(listed), FANOUT + MAX_LEVEL + 1)
+        self.assertEqual(set(listed), set(keys))
+        self.assertEqual(len(store.finds), MAX_LEVEL)
+
+    def test_repeated_elsewhere(self) -> None:
+        """A manifest that is right in one place and wrong in another one is refused."""
+        store = MemoryStore()
+        child = Manifest(0, PIECE_BYTES, PIECE_BYTES * FANOUT, sha256(b"piece") * FANOUT).encode()
+        full = sha256(child)
+        store.values[full] = child
+        root = Manifest(1, PIECE_BYTES, PIECE_BYTES * FANOUT + 1, full * 2)
+
+        async def keys() -> list[bytes]:
+            return [key async for key in list_keys(store, sha256(root.encode()), root)]
+
+        self.assertRaises(StoreTrouble, asyncio.run, keys())
