@@ -10,6 +10,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from dht14.net.api.metrics import ApiMetrics
+from dht14.net.api.watch_shares import ConnectionShare, WatchShares
 from dht14.net.log_limiter import LogLimiter
 from dht14.security.rate_limiter import RateLimiter, TokenBucket
 
@@ -124,6 +125,10 @@ class ApiClient:
             self._timer.cancel()
             self._timer = None
 
+    def watch_share(self) -> ConnectionShare:
+        """Return what a new connection of this client may watch."""
+        return self._clients.watches.of_connection(self.address)
+
     def work_done(self) -> None:
         """The last request of a connection that has ended is done."""
         self._clients.work_done(self)
@@ -168,6 +173,7 @@ class ApiClients:
         self.clock = clock
         self.metrics = ApiMetrics()
         self.log_limiter = LogLimiter(clock.seconds())
+        self.watches = WatchShares(self.metrics)
         self.held = 0
         """Bytes that all connections make the node hold."""
         rate, local_rate = limits.requests_per_second, limits.loopback_requests_per_second

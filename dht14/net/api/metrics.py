@@ -69,6 +69,10 @@ class ApiMetrics:
     )
     not_allowed: int = REFUSED.value("The address is not in api_allow.", reason="not_allowed")
     too_many: int = REFUSED.value("There are too many, of all clients or of this one.", reason="too_many")
+    watches_refused: int = counter(
+        "dht14_api_watches_refused_total",
+        "Watches refused because the connection, or all of its address or subnet, had their share.",
+    )
     bad_frames: dict[BadFrame, int] = BAD_FRAMES.by("reason", BadFrame)
 
     def got(self, result: object, seconds: float) -> None:

@@ -9,6 +9,7 @@ from twisted.internet.defer import Deferred
 
 from dht14.kademlia.keyspace import id_from_bytes
 from dht14.net.api.replies import PutGet, news_of
+from dht14.net.api.watch_shares import ConnectionShare
 from dht14.node.ports import KeyWatch
 from dht14.records.receipt import NoRecord
 from dht14.records.record import Record
@@ -33,6 +34,7 @@ class ConnectionWatches:
     """
 
     _access: WatchingNode
+    _share: ConnectionShare
     _on_news: Callable[[], None]
     """Called when there is something to send."""
     _watches: dict[bytes, KeyWatch] = field(factory=dict, init=False)
@@ -56,22 +58,26 @@ class ConnectionWatches:
         watch = self._watches.pop(key, None)
         if watch is not None:
             watch.end()
+            self._share.give_back(key)
         self._news.pop(key, None)
         return await self._access.node.get(id_from_bytes(key))
 
     async def _begin(self, key: bytes) -> Record | NoRecord:
         watch = self._watches.get(key)
         if watch is None:
-            if len(self._watches) >= MAX_WATCHES:
+            if not self._share.take(key, MAX_WATCHES):
                 return NoRecord.TOO_MANY_WATCHES
-            begun = await self._access.node.watch(id_from_bytes(key), partial(self._changed, key))
-            if isinstance(begun, NoRecord):
-                return begun
-            # Meanwhile the connection may have ended, or watch as many keys as it may.
-            if self._is_ended or len(self._watches) >= MAX_WATCHES:
-                begun.end()
-                return NoRecord.TOO_MANY_WATCHES
-            watch = self._watches[key] = begun
+            try:
+                begun = await self._access.node.watch(id_from_bytes(key), partial(self._changed, key))
+                if isinstance(begun, NoRecord):
+                    return begun
+                if self._is_ended:  # Meanwhile.
+                    begun.end()
+                    return NoRecord.UNANSWERED
+                watch = self._watches[key] = begun
+            finally:
+                if watch is None:
+                    self._share.give_back(key)
         state = await watch.present()
         if state is not NoRecord.UNANSWERED:
             self._news.pop(key, None)  # The reply says it, or something newer.
@@ -97,5 +103,6 @@ class ConnectionWatches:
         self._is_ended = True
         watches, self._watches = self._watches, {}
         self._news.clear()
-        for watch in watches.values():
+        for key, watch in watches.items():
             watch.end()
+            self._share.give_back(key)

@@ -134,6 +134,45 @@ class WatchTests(ApiTestCase):
         self.assertEqual([watch.key for watch in self.node.watches], [1, 2])
         connection.dataReceived(encode_watch(key(1), on=False) + encode_watch(key(3)))
         self.assertEqual(wire.replies()[-1], MissingRecord(key(3), NoRecord.NOT_FOUND))
+        self.assertEqual(self.api.metrics.watches_refused, 1)
+
+    def test_not_begun(self) -> None:
+        """A watch that the node refuses takes no share, and one whose connection has ended gives it back."""
+        begun: list[Deferred[QuickWatch | NoRecord]] = []
+
+        def watch(node: QuickNode, key: int, on_change: object) -> Deferred[QuickWatch | NoRecord]:
+            begun.append(Deferred())
+            return begun[-1]
+
+        self.patch(QuickNode, "watch", watch)
+        connection, _ = self.connect()
+        connection.dataReceived(encode_watch(key(1)) + encode_watch(key(2)))
+        self.assertEqual(self.api.clients.watches.keys, 2)
+        begun[0].callback(NoRecord.TOO_MANY_WATCHES)
+        self.assertEqual(self.api.clients.watches.keys, 1)
+        self.hang_up(connection)
+        late = QuickWatch(self.node, 2, lambda state: None)
+        self.node.watches.append(late)
+        begun[1].callback(late)
+        self.assertEqual((self.api.clients.watches.keys, self.node.watches), (0, []))
+
+    def test_shares(self) -> None:
+        """No address watches all keys, with any number of connections; others get theirs."""
+        wires = []
+        for host in ("127.0.0.1", "127.0.0.1", "127.0.0.1", "127.0.0.2"):
+            connection, wire = self.connect(host)
+            wires.append(wire)
+            number = 1000 * len(wires)
+            connection.dataReceived(b"".join(encode_watch(key(number + n)) for n in range(512)))
+            self.clock.pump([0] * 50)
+        refused = NoRecord.TOO_MANY_WATCHES
+        begun = [sum(getattr(reply, "reason", None) is not refused for reply in w.replies()) for w in wires]
+        self.assertEqual([len(wire.replies()) for wire in wires], [512] * 4)
+        self.assertEqual(begun[0], 512)
+        self.assertGreater(begun[1], 100)
+        self.assertLess(sum(begun[:3]), 700)
+        self.assertGreater(begun[3], 100)
+        self.assertEqual(self.api.metrics.watches_refused, 4 * 512 - sum(begun))
 
     def test_bad_frame(self) -> None:
         """A WATCH with another number than 0 and 1 is impossible."""
