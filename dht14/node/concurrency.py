@@ -1,11 +1,11 @@
 """Limits on how many operations of one kind run at once."""
 
 from collections import deque
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine, Iterable, Iterator
 from typing import Any
 
 from attrs import define, field
-from twisted.internet.defer import Deferred, gatherResults, succeed
+from twisted.internet.defer import Deferred, DeferredList, FirstError, gatherResults, succeed
 from twisted.internet.interfaces import IReactorTime
 
 from dht14.node.timers import then_cancel
@@ -54,17 +54,33 @@ class ConcurrencyLimit:
         turn.callback(None)
 
 
-def run_limited(jobs: Iterable[Coroutine[Any, Any, object]], limit: int) -> "Deferred[list[None]]":
+def run_limited(jobs: Iterable[Coroutine[Any, Any, object]], limit: int) -> "Deferred[None]":
     """Run coroutines, at most `limit` of them at once; fires when all have ended.
 
-    The next coroutine is taken from `jobs` only when it can begin. A coroutine that raises ends its worker,
-    and its failure is reported at once.
+    The next coroutine is taken from `jobs` only when it can begin. If one raises, no other begins and those
+    under way are cancelled; when they have ended, too, its exception is raised. Nothing goes on behind a
+    caller that was told the end.
     """
-    waiting = iter(jobs)
+    return Deferred.fromCoroutine(_run_limited(iter(jobs), limit))
+
+
+async def _run_limited(waiting: Iterator[Coroutine[Any, Any, object]], limit: int) -> None:
+    is_over = False
 
     async def worker() -> None:
-        for job in waiting:
-            await job
+        nonlocal is_over
+        try:
+            while not is_over and (job := next(waiting, None)) is not None:
+                await job
+        except BaseException:
+            is_over = True
+            raise
 
     workers = [Deferred.fromCoroutine(worker()) for _ in range(limit)]
-    return gatherResults(workers, consumeErrors=True)
+    try:
+        await gatherResults(workers)
+    except FirstError as first:
+        for one in workers:
+            one.cancel()
+        await DeferredList(workers, consumeErrors=True)
+        first.subFailure.raiseException()

@@ -82,11 +82,40 @@ class RunLimitedTests(SynchronousTestCase):
         """Nothing to do is done at once."""
         self.successResultOf(run_limited(self.jobs(0), 3))
 
+    def test_failure(self) -> None:
+        """If a job fails, those under way are cancelled, none begins, and the failure waits until they have
+        ended, also where one of them takes its time."""
+        slow_end: Deferred[None] = Deferred()
+
+        async def slow() -> None:
+            try:
+                await self.job()
+            finally:
+                await slow_end
+
+        done = run_limited((job() for job in (self.job, slow, self.job)), 2)
+        self.waiting[0].errback(ValueError("first"))
+        self.assertEqual(len(self.waiting), 2)
+        self.assertTrue(self.waiting[1].called)
+        self.assertNoResult(done)
+        slow_end.callback(None)
+        self.assertEqual(str(self.failureResultOf(done, ValueError).value), "first")
+
+    def test_failure_at_once(self) -> None:
+        """A job that fails before it waits is the last one to begin."""
+
+        async def fail() -> None:
+            raise ValueError
+
+        done = run_limited((fail() if first else self.job() for first in (True, False)), 2)
+        self.failureResultOf(done, ValueError)
+        self.assertEqual(self.waiting, [])
+
     def test_cancelled(self) -> None:
         """Cancelled, the jobs under way are, and no other begins."""
         done = run_limited(self.jobs(5), 2)
         done.cancel()
-        self.failureResultOf(done)
+        self.failureResultOf(done, CancelledError)
         self.assertEqual(len(self.waiting), 2)
         for one in self.waiting:
             self.assertTrue(one.called)
