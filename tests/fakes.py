@@ -223,9 +223,15 @@ class FakeNetwork:
     """The replies from addresses at which the test has no node."""
     unknown_peers_latency: float = LATENCY
 
-    def peer(self, node_id: int, holds_values: bool = True, limit: int = 1 << 22) -> Peer:
+    def peer(
+        self,
+        node_id: int,
+        holds_values: bool = True,
+        limit: int = 1 << 22,
+        address: Address | None = None,
+    ) -> Peer:
         """Add a node. No other node knows it, and it knows none."""
-        contact = contact_at(node_id, address_of(len(self.peers) + 1))
+        contact = contact_at(node_id, address or address_of(len(self.peers) + 1))
         neighbourhood = Neighbourhood(table := RoutingTable(node_id))
         store = MemoryStore(node_id, limit, lambda record: True) if holds_values else None
         republish_times = RepublishTimes()

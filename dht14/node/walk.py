@@ -3,12 +3,13 @@
 Each node names the contacts nearest to a random id that it knows. Random ids reach every corner: a node is in
 about as many tables as it has contacts itself, so that K nodes name it on average. Neither the walk nor those
 who name contacts that do not exist can make it an attack: it sends few requests a second, ends, and asks only
-some nodes of each subnet.
+some nodes of each subnet. Nor can they hide a subnet by naming what does not exist there: nodes that answer
+are counted apart from those that do not, and who names nodes has only a share of the places of each subnet.
 """
 
 import random
 from collections import Counter, deque
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable
 
 from attrs import define, field, frozen
 from twisted.internet.defer import CancelledError, Deferred
@@ -20,7 +21,7 @@ from dht14.kademlia.keyspace import random_id
 from dht14.kademlia.routing_table import RoutingTable
 from dht14.node.ports import Rpc
 from dht14.node.timers import cancel_timer
-from dht14.security.subnets import parties_of
+from dht14.security.subnets import Party, parties_of
 from dht14.wire.messages import Describe, Described, FindNode, Nodes
 
 WALK_RATE = 25.0
@@ -33,8 +34,12 @@ MAX_WALK = 10_000
 """Nodes of one walk."""
 
 MAX_OF_PARTY = 64
-"""Nodes that are asked of one host, or of one subnet where subnets tell something. Private ranges are
-different: there a test can have all its nodes on one host."""
+"""Nodes of one host, or of one subnet where subnets tell something, that are asked and do not answer; and as
+many that do. Private ranges are different: there a test can have all its nodes on one host."""
+
+MAX_NAMED = 16
+"""Nodes of one party that do not answer, named by nodes of one other party. Honest ones know ten of a
+subnet."""
 
 WALK_TIMEOUT = 600.0
 """Seconds after which a walk ends."""
@@ -65,16 +70,26 @@ class NetworkWalk:
     _rng: random.Random
     _limit: int
     """Nodes that are asked."""
-    left_out: int = field(default=0, init=False)
-    """Nodes that were not asked: too many of one party."""
+    _left_out: set[int] = field(factory=set, init=False)
     _heard_of: set[int] = field(factory=set, init=False)
     _due: "deque[Contact]" = field(factory=deque, init=False)
-    _of_party: Counter[object] = field(factory=Counter, init=False)
+    _silent: Counter[Party] = field(factory=Counter, init=False)
+    """Nodes of each party that have not answered, or not yet."""
+    _answered: Counter[Party] = field(factory=Counter, init=False)
+    _named: Counter[tuple[Party, Party]] = field(factory=Counter, init=False)
+    """Of the silent ones: by which party they were named, and of which they are."""
+    _namers: dict[int, Party] = field(factory=dict, init=False)
+    """Which party has named a node."""
     _asked: int = field(default=0, init=False)
     _under_way: "set[Deferred[None]]" = field(factory=set, init=False)
     _visited: "deque[VisitedNode]" = field(factory=deque, init=False)
     _waiting: "Deferred[None] | None" = field(default=None, init=False)
     _timer: IDelayedCall | None = field(default=None, init=False)
+
+    @property
+    def left_out(self) -> int:
+        """Nodes that were not asked: too many of one party."""
+        return len(self._left_out)
 
     @property
     def unasked(self) -> int:
@@ -84,7 +99,7 @@ class NetworkWalk:
     async def nodes(self) -> AsyncGenerator[VisitedNode, None]:
         """Yield each node when its answer has come, or will not come any more."""
         self._heard_of.add(self._table.own_id)
-        self._hear_of(self._table.contacts())
+        self._hear_of(self._table.contacts(), None)
         began_at = next_at = self._clock.seconds()
         try:
             while True:
@@ -111,17 +126,41 @@ class NetworkWalk:
     def _has_next(self) -> bool:
         return bool(self._due) and self._asked < self._limit and len(self._under_way) < MAX_UNDER_WAY
 
-    def _hear_of(self, contacts: "list[Contact] | tuple[Contact, ...]") -> None:
+    def _hear_of(self, contacts: Iterable[Contact], namer: Contact | None) -> None:
+        """`namer`: None for the contacts of this node, which have answered it."""
         for contact in contacts:
             if contact.node_id in self._heard_of or len(self._heard_of) > 2 * MAX_WALK:
                 continue
-            self._heard_of.add(contact.node_id)
             parties = parties_of(contact.address[0])
-            if len(parties) > 1 and any(self._of_party[party] >= MAX_OF_PARTY for party in parties):
-                self.left_out += 1
+            by = parties_of(namer.address[0])[-1] if namer is not None else None
+            if by is not None and len(parties) > 1 and not self._has_place(parties, by):
+                # It can get a place when somebody else names it.
+                if len(self._left_out) < 2 * MAX_WALK:
+                    self._left_out.add(contact.node_id)
                 continue
-            self._of_party.update(parties)
+            self._left_out.discard(contact.node_id)
+            self._heard_of.add(contact.node_id)
+            self._silent.update(parties)
+            if by is not None:
+                self._namers[contact.node_id] = by
+                self._named.update((by, party) for party in parties)
             self._due.append(contact)
+
+    def _has_place(self, parties: tuple[Party, ...], by: Party) -> bool:
+        return all(
+            max(self._silent[party], self._answered[party]) < MAX_OF_PARTY
+            and self._named[by, party] < MAX_NAMED
+            for party in parties
+        )
+
+    def _has_answered(self, contact: Contact) -> None:
+        """Give the place of a node that exists to others that may exist."""
+        parties = parties_of(contact.address[0])
+        self._answered.update(parties)
+        self._silent.subtract(parties)
+        by = self._namers.get(contact.node_id)
+        if by is not None:
+            self._named.subtract((by, party) for party in parties)
 
     def _ask(self, contact: Contact) -> None:
         self._asked += 1
@@ -140,7 +179,8 @@ class NetworkWalk:
             return
         seconds = self._clock.seconds() - began_at
         contacts = reply.contacts if isinstance(reply, Nodes) else ()
-        self._hear_of(contacts)
+        self._has_answered(contact)
+        self._hear_of(contacts, contact)
         self._visited.append(
             VisitedNode(
                 contact=contact,

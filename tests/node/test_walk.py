@@ -1,18 +1,25 @@
 import gc
 import random
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
 
 from twisted.internet.defer import Deferred
 
 from dht14 import __version__
+from dht14.kademlia.contact import Contact
 from dht14.kademlia.keyspace import random_id
 from dht14.node import walk as module
 from dht14.node.walk import NetworkWalk, VisitedNode
 from dht14.sim.world import World
-from dht14.wire.messages import Describe, FindNode, Nodes, Pong
+from dht14.wire.messages import Describe, FindNode, Nodes, Pong, Reply, Request
 from tests.fakes import BEGINNING, LATENCY, FakeRpc, Peer, contact_at
 from tests.node.node_case import NodeTestCase
+
+
+def naming(contacts: Sequence[Contact]) -> Callable[[Request, Contact], Reply]:
+    """Make a node that names these contacts."""
+    return lambda request, sender: Nodes(tuple(contacts)) if isinstance(request, FindNode) else Pong()
 
 
 async def collected(walk: NetworkWalk) -> list[VisitedNode]:
@@ -101,8 +108,57 @@ class WalkTests(NodeTestCase):
         )
         walk = self.begin(peer, limit=1_000)
         found = self.walk(walk)
-        self.assertEqual(len(found), 1 + module.MAX_OF_PARTY)
-        self.assertEqual(walk.left_out, 200 - module.MAX_OF_PARTY)
+        self.assertEqual(len(found), 1 + module.MAX_NAMED)
+        self.assertEqual(walk.left_out, 200 - module.MAX_NAMED)
+
+    def peer_at(self, host: str) -> Peer:
+        return self.network.peer(random_id(self.rng), address=(host, 4000))
+
+    def test_hidden(self) -> None:
+        """Liars of three subnets cannot hide the nodes of a subnet by naming what does not exist there."""
+        (peer,) = self.cluster(1)
+        for subnet in (1, 2, 3):
+            liar = self.peer_at(f"203.0.{subnet}.1")
+            named = [contact_at(random_id(self.rng), (f"192.0.2.{n}", subnet)) for n in range(100)]
+            liar.answer = naming(named)
+            peer.table.confirmed(liar.contact, self.now, LATENCY)
+        hidden = [self.peer_at(f"192.0.2.{n}").contact for n in range(100, 100 + module.MAX_NAMED)]
+        former = peer
+        for subnet in (4, 5, 6):
+            honest = self.peer_at(f"203.0.{subnet}.1")
+            former.table.confirmed(honest.contact, self.now, LATENCY)
+            former = honest
+        honest.answer = naming(hidden)
+        found = self.walk(self.begin(peer, limit=1_000))
+        self.assertLessEqual(set(hidden), {node.contact for node in found if node.seconds is not None})
+
+    def test_named_again(self) -> None:
+        """A node that had no place gets it when somebody else names it."""
+        peer, _, other = self.chain(3)
+        crowd = [contact_at(random_id(self.rng), (f"192.0.2.{n}", 9)) for n in range(module.MAX_NAMED)]
+        late = self.peer_at("192.0.2.200")
+        liar = self.peer_at("203.0.1.1")
+        liar.answer = naming([*crowd, late.contact])
+        peer.table.confirmed(liar.contact, self.now, LATENCY)
+        walk = self.begin(peer)
+        self.assertNotIn(late.contact, {node.contact for node in self.walk(walk)})
+        self.assertEqual(walk.left_out, 1)
+        other.answer = naming([late.contact])
+        walk = self.begin(peer)
+        self.assertIn(late.contact, {node.contact for node in self.walk(walk)})
+        self.assertEqual(walk.left_out, 0)
+
+    def test_many_ids(self) -> None:
+        """A host with any number of ids that all answer does not fill a walk."""
+
+        def answer(request: Request, sender: Contact) -> Reply:
+            others = [contact_at(random_id(self.rng), ("192.0.2.1", n)) for n in range(1, 21)]
+            return naming(others)(request, sender)
+
+        (peer,) = self.cluster(1)
+        self.network.unknown_peers = answer
+        peer.table.confirmed(contact_at(random_id(self.rng), ("192.0.2.1", 99)), self.now, LATENCY)
+        self.assertLess(len(self.walk(self.begin(peer, limit=1_000))), 2 * module.MAX_OF_PARTY)
 
     def test_cancelled(self) -> None:
         """When nobody listens any more, nothing is left on the clock, and nothing is logged."""
