@@ -5,7 +5,7 @@ import os
 import secrets
 import stat
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
@@ -14,7 +14,7 @@ from twisted.internet.error import CannotListenError
 from twisted.logger import Logger
 
 from dht14 import __version__
-from dht14.app.admin_files import MAX_SOCKET_PATH, SOCKET_NAME, TOKEN_NAME
+from dht14.app.admin_files import SOCKET_NAME, TOKEN_NAME, PathTooLong, socket_address
 from dht14.app.data_dir import DataDir, replace_file, unusable_error
 from dht14.app.node_view import RealNodeView
 from dht14.app.options import AdminSocket, NodeSettings
@@ -37,16 +37,14 @@ class AdminPort:
     """`unix:PATH`, or `http://HOST:PORT/`."""
     _listener: Any
     _factory: "ConnectionLimit"
-    _path: str | None
-    """Of the Unix socket."""
+    _held: ExitStack
+    """What its address needs, and the file of the socket."""
 
     async def close(self) -> None:
         """Accept no more clients, and cut the connections: the database closes soon."""
         await maybeDeferred(self._listener.stopListening)
         self._factory.abort_all()
-        if self._path is not None:
-            with suppress(OSError):
-                os.unlink(self._path)
+        self._held.close()
 
 
 def bind_admin(
@@ -82,11 +80,18 @@ def bind_admin(
     listener = listen_tcp("admin_address", settings.admin_address, factory, reactor)
     bound = listener.getHost()
     host = f"[{bound.host}]" if ":" in bound.host else bound.host
-    return AdminPort(f"http://{host}:{bound.port}/", listener, factory, None)
+    return AdminPort(f"http://{host}:{bound.port}/", listener, factory, ExitStack())
 
 
 def _bind_socket(path: str, factory: "ConnectionLimit", reactor: Any) -> AdminPort | None:
-    if len(os.fsencode(path)) > MAX_SOCKET_PATH:
+    # The directory is locked by this process: a socket that is there was left by one that was killed.
+    with suppress(OSError):
+        if stat.S_ISSOCK(os.lstat(path).st_mode):
+            os.unlink(path)
+    held = ExitStack()
+    try:
+        address = held.enter_context(socket_address(path))
+    except PathTooLong:
         _log.warn(
             "No admin surface: the path {path} is too long for a Unix socket. Set [node] admin_address to "
             "HOST:PORT, or give the node a data directory with a shorter path.",
@@ -94,20 +99,23 @@ def _bind_socket(path: str, factory: "ConnectionLimit", reactor: Any) -> AdminPo
             path=path,
         )
         return None
-    # The directory is locked by this process: a socket that is there was left by one that was killed.
-    with suppress(OSError):
-        if stat.S_ISSOCK(os.lstat(path).st_mode):
-            os.unlink(path)
     try:
-        listener = reactor.listenUNIX(path, factory, mode=0o600)
+        listener = reactor.listenUNIX(address, factory, mode=0o600)
     except CannotListenError as error:
+        held.close()
         factory.doStop()  # Twisted has started it before it bound the path.
         reason = getattr(error.socketError, "strerror", None) or os.strerror(errno.EADDRINUSE)
         raise AddressUnavailable(
             f"[node] admin_address: cannot listen on {path} ({reason}); remove it, or set admin_address to "
             "HOST:PORT or none"
         ) from None
-    return AdminPort(f"unix:{path}", listener, factory, path)
+    held.callback(_unlink, path)
+    return AdminPort(f"unix:{path}", listener, factory, held)
+
+
+def _unlink(path: str) -> None:
+    with suppress(OSError):
+        os.unlink(path)
 
 
 def admin_token(data_dir: DataDir) -> str:

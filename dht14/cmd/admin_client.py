@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 
 from attrs import frozen
 
-from dht14.app.admin_files import MAX_SOCKET_PATH, SOCKET_NAME, TOKEN_NAME
+from dht14.app.admin_files import SOCKET_NAME, TOKEN_NAME, PathTooLong, socket_address
 from dht14.app.options import AdminSocket
 from dht14.app.state_file import read_state
 from dht14.client.address import format_address, parse_address, problem_of
@@ -95,7 +95,8 @@ class UnixHttpConnection(HTTPConnection):
         """Connect to the socket."""
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(self.timeout)
-        self.sock.connect(self._path)
+        with socket_address(self._path) as address:
+            self.sock.connect(address)
 
 
 @frozen
@@ -159,6 +160,13 @@ class AdminClient:
         try:
             connection.request(method, path, body or None, headers)
             yield connection.getresponse()
+        except PathTooLong:
+            raise CommandError(
+                NO_NODE,
+                f"{self.socket_path} is too long for a Unix socket: this node has no admin surface. Give it "
+                "a data directory with a shorter path, or set [node] admin_address to HOST:PORT",
+                "no_admin_surface",
+            ) from None
         except TimeoutError:
             raise CommandError(
                 NO_NODE, f"the node at {self.place} did not answer within {TIMEOUT:g} s"
@@ -179,13 +187,6 @@ class AdminClient:
         """Return a connection that is not open yet."""
         if self.address is not None:
             return HTTPConnection(*self.address, timeout=TIMEOUT)
-        if len(os.fsencode(self.socket_path)) > MAX_SOCKET_PATH:
-            raise CommandError(
-                NO_NODE,
-                f"{self.socket_path} is too long for a Unix socket: this node has no admin surface. Give it "
-                "a data directory with a shorter path, or set [node] admin_address to HOST:PORT",
-                "no_admin_surface",
-            )
         return UnixHttpConnection(self.socket_path, TIMEOUT)
 
     def token(self) -> str | None:

@@ -14,7 +14,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from dht14.cmd.admin_client import AdminClient
-from dht14.cmd.command_error import CommandError
 from dht14.kademlia.parameters import MAX_VALUE
 from dht14.net.admin.access import AccessRules
 
@@ -94,7 +93,7 @@ class _Passage(BaseHTTPRequestHandler):
             headers = {name: text for name in _PASSED_ON if (text := self.headers.get(name)) is not None}
             connection.request(self.command, self.path, body or None, headers)
             response = connection.getresponse()
-        except (OSError, HTTPException, CommandError):
+        except (OSError, HTTPException):
             self._refuse(502, "the node does not answer", "Is it running? See dht14 status.")
         else:
             self._send_back(response)

@@ -13,8 +13,9 @@ from twisted.logger import capturedLogs
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
+from dht14.app import admin_files
 from dht14.app.admin import AdminPort, admin_token, bind_admin
-from dht14.app.admin_files import MAX_SOCKET_PATH, SOCKET_NAME, TOKEN_NAME
+from dht14.app.admin_files import MAX_SOCKET_PATH, SOCKET_NAME, TOKEN_NAME, socket_address
 from dht14.app.data_dir import DataDir
 from dht14.app.disk_monitor import DiskMonitor
 from dht14.app.node_view import RealNodeView
@@ -125,8 +126,23 @@ class SocketTests(AdminCase):
         self.assertIn("admin_address", str(refused.exception))
         self.assertEqual(Path(self.socket_path).read_text(), "notes")
 
+    async def test_long_path(self) -> None:
+        """A path that is too long for a socket is reached through its folder, by the client, too."""
+        folder = Path(self.data_dir.path) / ("n" * MAX_SOCKET_PATH)
+        data_dir = self.open(folder)
+        port = await self.bind(data_dir=data_dir)
+        assert port is not None
+        path = data_dir.file(SOCKET_NAME)
+        self.assertEqual((port.url, stat.S_IMODE(os.stat(path).st_mode)), (f"unix:{path}", 0o600))
+        with socket_address(path) as short, socket.socket(socket.AF_UNIX) as client:
+            client.connect(short)
+        await port.close()
+        self.assertFalse(os.path.exists(path))
+        self.assertNotIn(str(folder), [os.path.realpath(file.path) for file in os.scandir("/proc/self/fd")])
+
     async def test_too_long(self) -> None:
-        """With a path that is too long the node works without an admin surface, and says so."""
+        """Where a long path is impossible the node works without an admin surface, and says so."""
+        self.patch(admin_files, "_OPEN_FOLDER", "/nowhere/{}")
         folder = Path(self.data_dir.path) / ("n" * MAX_SOCKET_PATH)
         with capturedLogs() as events:
             self.assertIsNone(await self.bind(data_dir=self.open(folder)))

@@ -5,6 +5,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from dht14.app import admin_files
 from dht14.app.data_dir import DataDir
 from dht14.app.state_file import StateFile
 from dht14.cmd import admin_client
@@ -86,8 +87,12 @@ class SocketTests(AdminCommandCase):
         self.assertIn("admin_address is none", self.refused("--admin-address", "none").error)
 
     def test_long_path(self) -> None:
-        """A path that is too long for a socket is explained."""
-        outcome = run("status", "--data-dir", "d" * 120)
+        """A path may be too long for a socket; where such a one cannot be reached, that is explained."""
+        folder = os.path.join(self.mktemp(), "d" * 120)
+        os.makedirs(folder)
+        self.assertIn("no node runs in", run("status", "--data-dir", folder).error)
+        self.patch(admin_files, "_OPEN_FOLDER", "/nowhere/{}")
+        outcome = run("status", "--data-dir", folder)
         self.assertEqual(outcome.code, 3)
         self.assertIn("too long for a Unix socket", outcome.error)
 
