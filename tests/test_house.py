@@ -42,9 +42,8 @@ TRANSPORTS = {
         "pipeline",
         "blocking",
         "sockets",
-        "file_store",
+        "file_loop",
         "file_thread",
-        "file_transfer",
     )
 }
 # Outside cmd/ the reactor is imported by a node without another one, and by the process of a node in a test

@@ -211,11 +211,12 @@ class Client:
         Put again what failed or was interrupted: pieces that are stored already are found. Raises
         `FileFailed`, OSError, ValueError.
         """
-        from dht14.client import file_transfer
+        from dht14.client import file_loop, file_transfer
 
         return await file_transfer.put_file(
             self,
             source,
+            file_loop.AsyncioLoop(),
             owner=owner,
             salt=salt,
             seq=seq,
@@ -243,16 +244,19 @@ class Client:
         Raises `TooLarge` before a piece is fetched, `FileFailed`, `NotAFile`, ValueError for what is no
         address, OSError, and what `get` raises while nothing is fetched yet.
         """
-        from dht14.client import file_transfer
+        from dht14.client import file_loop, file_transfer
 
-        return await file_transfer.get_file(self, address, target, max_bytes=max_bytes, progress=progress)
+        loop = file_loop.AsyncioLoop()
+        return await file_transfer.get_file(
+            self, address, target, loop, max_bytes=max_bytes, progress=progress
+        )
 
     async def file_keys(self, address: str) -> list[bytes] | None:
         """Return the keys of all values that a file consists of, each once, its own first; None where there
         is none. Raises as `get_file`."""
-        from dht14.client import file_transfer
+        from dht14.client import file_loop, file_transfer
 
-        return await file_transfer.file_keys(self, address)
+        return await file_transfer.file_keys(self, address, file_loop.AsyncioLoop())
 
     async def _run(self, plan: Plan[T]) -> T:
         try:

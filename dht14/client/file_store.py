@@ -1,16 +1,14 @@
 """A node's API as the place where the pieces of files are put and found."""
 
-import asyncio
-from collections.abc import Coroutine, Generator
-from typing import Any, Generic, Protocol, TypeVar
-
-from attrs import frozen
+from collections.abc import Awaitable, Coroutine
+from typing import Any, Protocol, TypeVar
 
 from dht14.client.answers import Receipt, Value
 from dht14.client.errors import DhtError, Forged, NoNode, NotReady, Refused, TimedOut
+from dht14.client.file_loop import FileLoop
 from dht14.client.keys import Key
 from dht14.client.plans import Owner
-from dht14.files.content_store import Copies, FoundValue, Hope, StoreTrouble, ValueKind
+from dht14.files.content_store import Copies, FoundValue, Hope, Job, StoreTrouble, ValueKind
 from dht14.records.receipt import PutReason
 
 T = TypeVar("T")
@@ -23,12 +21,12 @@ _WRONG = (PutReason.CONFLICT, PutReason.NOT_AUTHENTIC)
 
 
 class ValueClient(Protocol):
-    """The calls of `dht14.aio.Client` that files need."""
+    """The calls of `dht14.aio.Client` and `dht14.Node` that files need."""
 
-    async def put_content(self, value: bytes, *, ttl: int = 0, replication: int = 0) -> Receipt:
+    def put_content(self, value: bytes, *, ttl: int = 0, replication: int = 0) -> Awaitable[Receipt]:
         """As `Client`."""
 
-    async def put_signed(
+    def put_signed(
         self,
         value: bytes,
         owner: Owner,
@@ -38,36 +36,21 @@ class ValueClient(Protocol):
         *,
         ttl: int = 0,
         replication: int = 0,
-    ) -> Receipt:
+    ) -> Awaitable[Receipt]:
         """As `Client`."""
 
-    async def get(self, key: Key) -> Value | None:
+    def get(self, key: Key) -> Awaitable[Value | None]:
         """As `Client`."""
 
-    async def get_content(self, key: Key) -> Value | None:
+    def get_content(self, key: Key) -> Awaitable[Value | None]:
         """As `Client`."""
-
-
-@frozen
-class _TaskJob(Generic[T]):
-    """As `Job`."""
-
-    _task: "asyncio.Task[T]"
-
-    def __await__(self) -> Generator[Any, None, T]:
-        return self._task.__await__()
-
-    def discard(self) -> None:
-        """As `Job`."""
-        self._task.cancel()
-        # Otherwise asyncio reports that nobody has asked how it ended.
-        self._task.add_done_callback(lambda task: task.cancelled() or task.exception())
 
 
 class ClientStore:
-    """A `ContentStore` for asyncio."""
+    """A `ContentStore`."""
 
-    def __init__(self, client: ValueClient, ttl: int = 0, replication: int = 0) -> None:
+    def __init__(self, client: ValueClient, loop: FileLoop, ttl: int = 0, replication: int = 0) -> None:
+        self.loop = loop
         self._client = client
         self._ttl = ttl
         self._replication = replication
@@ -91,13 +74,13 @@ class ClientStore:
         self._was_answered = True
         return None if value is None else FoundValue(value.value, _KINDS[value.kind], value.expires_in)
 
-    def start(self, job: Coroutine[Any, Any, T]) -> _TaskJob[T]:
+    def start(self, job: Coroutine[Any, Any, T]) -> Job[T]:
         """As `ContentStore`."""
-        return _TaskJob(asyncio.ensure_future(job))
+        return self.loop.start(job)
 
     async def sleep(self, seconds: float) -> None:
         """As `ContentStore`."""
-        await asyncio.sleep(seconds)
+        await self.loop.sleep(seconds)
 
     def _trouble(self, error: DhtError) -> StoreTrouble:
         return StoreTrouble(str(error), self._hope(error))

@@ -1,16 +1,15 @@
-"""The calls for files, for asyncio: between a file of this host and a node."""
+"""The calls for files: between a file of this host and a node."""
 
-import asyncio
 import contextlib
 import errno
 import io
 import os
-import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import aclosing, contextmanager
-from typing import Any, BinaryIO, TypeVar, cast
+from typing import BinaryIO, cast
 
 from dht14.client.errors import DhtError, FileFailed, NotAFile, TooLarge
+from dht14.client.file_loop import FileLoop
 from dht14.client.file_store import ClientStore, ValueClient
 from dht14.client.file_values import (
     FetchedFile,
@@ -28,8 +27,6 @@ from dht14.files.download import FileTree, fetch, find_tree, list_keys, list_pie
 from dht14.files.manifest import PIECE_BYTES
 from dht14.files.upload import FileUpload, UploadProgress
 
-T = TypeVar("T")
-
 
 def _ignore(progress: FileProgress) -> None:
     """Report to nobody."""
@@ -38,6 +35,7 @@ def _ignore(progress: FileProgress) -> None:
 async def put_file(
     client: ValueClient,
     source: FileSource,
+    loop: FileLoop,
     *,
     owner: Owner | None = None,
     salt: bytes = b"",
@@ -56,10 +54,10 @@ async def put_file(
     with _opened(source, "rb") as file:
         total = _size_of(file)
         upload = FileUpload(
-            ClientStore(client, ttl, replication), lambda now: report(_upload_progress(now, total))
+            ClientStore(client, loop, ttl, replication), lambda now: report(_upload_progress(now, total))
         )
         try:
-            key = await upload.run(_read_pieces(file))
+            key = await upload.run(_read_pieces(file, loop))
         except TransferFailed as failed:
             raise FileFailed(str(failed), upload.progress.bytes_done, total) from _origin(failed)
     done = upload.progress
@@ -87,12 +85,13 @@ async def get_file(
     client: ValueClient,
     address: str,
     target: FileTarget,
+    loop: FileLoop,
     *,
     max_bytes: int | None = None,
     progress: ReportProgress | None = None,
 ) -> FetchedFile | None:
     """As `dht14.aio.Client.get_file`."""
-    store = ClientStore(client)
+    store = ClientStore(client, loop)
     tree = await _find(store, parse_address(address))
     if tree is None:
         return None
@@ -112,10 +111,10 @@ async def get_file(
     )
 
 
-async def file_keys(client: ValueClient, address: str) -> list[bytes] | None:
+async def file_keys(client: ValueClient, address: str, loop: FileLoop) -> list[bytes] | None:
     """As `dht14.aio.Client.file_keys`."""
     key = parse_address(address)
-    store = ClientStore(client)
+    store = ClientStore(client, loop)
     tree = await _find(store, key)
     if tree is None:
         return None
@@ -147,7 +146,7 @@ class _Download:
                 rest = rest[file.write(rest) or 0 :]
 
         # What reads from a pipe may be slow for ever; nobody waits for a thread that waits for it.
-        await self._fetch(0, lambda piece: _in_thread(write, piece))
+        await self._fetch(0, lambda piece: self._store.loop.in_thread(write, piece))
         with contextlib.suppress(AttributeError):
             file.flush()
 
@@ -164,8 +163,8 @@ class _Download:
             if free < needed:
                 problem = f"{needed:,} more bytes do not fit the disk, which has {free:,} left"
                 raise OSError(errno.ENOSPC, problem, path)
-            await self._fetch(found, lambda piece: _undisturbed(part.write, piece))
-            await _undisturbed(part.finish)
+            await self._fetch(found, lambda piece: self._store.loop.undisturbed(part.write, piece))
+            await self._store.loop.undisturbed(part.finish)
         finally:
             part.close()
 
@@ -175,7 +174,7 @@ class _Download:
         try:
             async with aclosing(list_pieces(self._store, self._tree.root)) as pieces:
                 async for piece in pieces:
-                    if not await _undisturbed(part.has_piece, piece.key, piece.size):
+                    if not await self._store.loop.undisturbed(part.has_piece, piece.key, piece.size):
                         break
                     count += 1
                     self.bytes_done += piece.size
@@ -232,7 +231,7 @@ def _upload_progress(now: UploadProgress, total: int | None) -> FileProgress:
     )
 
 
-# Files of this host. They are read and written in threads: a disk or a pipe can be slow.
+# Files of this host.
 
 
 @contextmanager
@@ -264,8 +263,8 @@ def _is_replaceable(path: FileTarget) -> bool:
     return os.path.isfile(path) or not os.path.exists(path)
 
 
-async def _read_pieces(file: BinaryIO) -> AsyncIterator[bytes]:
-    while piece := await _in_thread(_read_piece, file):
+async def _read_pieces(file: BinaryIO, loop: FileLoop) -> AsyncIterator[bytes]:
+    while piece := await loop.in_thread(_read_piece, file):
         yield piece
         if len(piece) < PIECE_BYTES:
             return
@@ -280,39 +279,3 @@ def _read_piece(file: BinaryIO) -> bytes:
             raise BlockingIOError(errno.EAGAIN, "the source is in non-blocking mode (O_NONBLOCK)")
         piece += part
     return bytes(piece)
-
-
-def _in_thread(call: Callable[..., T], *arguments: Any) -> "asyncio.Future[T]":
-    """Run a call in a thread that nobody waits for at the end of the program: it may wait for a pipe."""
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[T] = loop.create_future()
-
-    def settle(result: T | None, error: Exception | None) -> None:
-        if future.done():
-            return
-        if error is not None:
-            future.set_exception(error)
-        else:
-            future.set_result(cast(T, result))
-
-    def run() -> None:
-        result, error = None, None
-        try:
-            result = call(*arguments)
-        except Exception as raised:  # noqa: BLE001 - whoever waits for it gets it
-            error = raised
-        with contextlib.suppress(RuntimeError):  # The loop has ended meanwhile.
-            loop.call_soon_threadsafe(settle, result, error)
-
-    threading.Thread(target=run, daemon=True).start()
-    return future
-
-
-async def _undisturbed(call: Callable[..., T], *arguments: Any) -> T:
-    """Run a call in a thread, and wait for its end even if the task is cancelled: the file is closed then."""
-    running = _in_thread(call, *arguments)
-    try:
-        return await asyncio.shield(running)
-    except asyncio.CancelledError:
-        await asyncio.wait([running])
-        raise

@@ -9,6 +9,7 @@ from typing import TypeVar, final
 from twisted.internet.defer import Deferred
 
 from dht14.client.answers import Receipt, Value
+from dht14.client.file_values import FetchedFile, FileSource, FileTarget, ReportProgress, StoredFile
 from dht14.client.keys import Key
 from dht14.client.plans import Owner
 from dht14.embedding.guest_reactor import GuestReactor
@@ -24,8 +25,8 @@ T = TypeVar("T")
 class AsyncioNode:
     """A node of the network in this process, while the block of its `run_node` lasts.
 
-    Its calls are those of the clients, with the same receipts, values and errors, and take at most 5 seconds.
-    A call before the node is ready waits for that.
+    Its calls are those of the clients, with the same receipts, values and errors, and take at most 5 seconds,
+    but for those for files. A call before the node is ready waits for that.
     """
 
     def __init__(self, node: Node) -> None:
@@ -101,6 +102,47 @@ class AsyncioNode:
     async def get_content(self, key: Key) -> Value | None:
         """As `Client.get_content`."""
         return await _future(self._node.get_content(key))
+
+    async def put_file(
+        self,
+        source: FileSource,
+        *,
+        owner: Owner | None = None,
+        salt: bytes = b"",
+        seq: int | None = None,
+        cas: int | None = None,
+        ttl: int = 0,
+        replication: int = 0,
+        progress: ReportProgress | None = None,
+    ) -> StoredFile:
+        """As `Client.put_file`."""
+        return await _future(
+            self._node.put_file(
+                source,
+                owner=owner,
+                salt=salt,
+                seq=seq,
+                cas=cas,
+                ttl=ttl,
+                replication=replication,
+                progress=progress,
+            )
+        )
+
+    async def get_file(
+        self,
+        address: str,
+        target: FileTarget,
+        *,
+        max_bytes: int | None = None,
+        progress: ReportProgress | None = None,
+    ) -> FetchedFile | None:
+        """As `Client.get_file`."""
+        return await _future(self._node.get_file(address, target, max_bytes=max_bytes, progress=progress))
+
+    async def file_keys(self, address: str) -> list[bytes] | None:
+        """As `Client.file_keys`."""
+        return await _future(self._node.file_keys(address))
 
     async def watch(self, key: Key) -> AsyncGenerator[Value | None, None]:
         """As `Client.watch`; it ends when the node stops."""

@@ -2,7 +2,8 @@
 
 import os
 import time
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from functools import partial
 from typing import Any, TypeVar, final
 
 from twisted.internet.defer import Deferred, maybeDeferred
@@ -10,13 +11,16 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from dht14.app.embedded_settings import embedded_settings
 from dht14.app.options import Role
 from dht14.app.service import NodeService, build_node
-from dht14.client import plans
+from dht14.client import file_transfer, plans
 from dht14.client.address import format_address
 from dht14.client.answers import Receipt, Value, value_from
 from dht14.client.errors import NotReady, TooManyWatches
+from dht14.client.file_loop import FileLoop
+from dht14.client.file_values import FetchedFile, FileSource, FileTarget, ReportProgress, StoredFile
 from dht14.client.keys import Key, key_of
 from dht14.client.plans import Owner, Plan
 from dht14.embedding.kept_value import KeptValue, kept_value, not_kept
+from dht14.embedding.node_files import NodeFiles
 from dht14.embedding.node_status import NodeStatus
 from dht14.embedding.steady_reactor import SteadyReactor
 from dht14.errors import CallFailed
@@ -52,7 +56,8 @@ class Node:
     """A node of the network in this process, on Twisted. Several can run in one process.
 
     Its calls are those of the clients, and return Deferreds, which coroutines can await. They have the same
-    receipts, values and errors, and take at most 5 seconds. A call before the node is ready waits for that.
+    receipts, values and errors, and take at most 5 seconds, but for those for files. A call before the node
+    is ready waits for that.
     """
 
     def __init__(
@@ -105,6 +110,7 @@ class Node:
         stopped: Deferred[None] = Deferred()
         service, self._service = self._service, None
         if service is not None:
+            self._files.end()
             self._remember_id(service)
             self._stopping = Deferred.fromCoroutine(self._stop(service))
         if self._stopping is None:
@@ -196,6 +202,38 @@ class Node:
         """As `Client.get_content`."""
         return self._run(plans.get_content(key))
 
+    def put_file(
+        self,
+        source: FileSource,
+        *,
+        owner: Owner | None = None,
+        salt: bytes = b"",
+        seq: int | None = None,
+        cas: int | None = None,
+        ttl: int = 0,
+        replication: int = 0,
+        progress: ReportProgress | None = None,
+    ) -> "Deferred[StoredFile]":
+        """As `dht14.aio.Client.put_file`."""
+        put = partial(file_transfer.put_file, owner=owner, salt=salt, seq=seq, cas=cas, progress=progress)
+        return self._transfer(lambda loop: put(self, source, loop, ttl=ttl, replication=replication))
+
+    def get_file(
+        self,
+        address: str,
+        target: FileTarget,
+        *,
+        max_bytes: int | None = None,
+        progress: ReportProgress | None = None,
+    ) -> "Deferred[FetchedFile | None]":
+        """As `dht14.aio.Client.get_file`."""
+        get = partial(file_transfer.get_file, max_bytes=max_bytes, progress=progress)
+        return self._transfer(lambda loop: get(self, address, target, loop))
+
+    def file_keys(self, address: str) -> "Deferred[list[bytes] | None]":
+        """As `dht14.aio.Client.file_keys`."""
+        return self._transfer(lambda loop: file_transfer.file_keys(self, address, loop))
+
     async def watch(self, key: Key) -> AsyncGenerator[Value | None, None]:
         """Yield the value of a key, None where there is none, and from then on each change of it.
 
@@ -272,6 +310,7 @@ class Node:
         steady = SteadyReactor(reactor)
         service = build_node(self._settings, steady, Role.NODE, has_api=self._has_api)
         self._clock = steady.seconds
+        self._files = NodeFiles(reactor)
         self._p2p_address = format_address(*service.ports.p2p_address)
         if service.ports.api is not None:
             self._api_address = format_address(*service.ports.api.address)
@@ -297,6 +336,13 @@ class Node:
         if self._service is None:
             raise RuntimeError("the node does not run: call start() first")
         return self._service
+
+    def _transfer(self, begin: Callable[[FileLoop], Awaitable[T]]) -> "Deferred[T]":
+        async def transfer() -> T:
+            self._running_service()
+            return await self._files.run(begin)
+
+        return Deferred.fromCoroutine(transfer())
 
     def _run(self, plan: Plan[T]) -> "Deferred[T]":
         return Deferred.fromCoroutine(self._carry_out(plan))

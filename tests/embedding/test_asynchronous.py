@@ -1,4 +1,5 @@
 import asyncio
+import os
 import subprocess
 import sys
 import threading
@@ -84,6 +85,30 @@ class RunNodeTests(SynchronousTestCase):
                 results = await asyncio.gather(*puts, return_exceptions=True)
                 self.assertIsInstance(results.pop(14), asyncio.CancelledError)
                 self.assertTrue(all(isinstance(result, dht14.Receipt) for result in results))
+
+        asyncio.run(main())
+        self.assert_nothing_left()
+
+    def test_files(self) -> None:
+        """A file goes from a path to a path; a cancelled put of a pipe that says nothing leaves nothing."""
+
+        async def main() -> None:
+            async with self.node() as node:
+                source, target = self.folder / "source", self.folder / "target"
+                source.write_bytes(b"x" * 150_000)
+                stored = await node.put_file(source)
+                fetched = await node.get_file(stored.address, target)
+                self.assertEqual((fetched.size, target.read_bytes()), (150_000, source.read_bytes()))
+                self.assertEqual(len(await node.file_keys(stored.address)), 3)
+                reading, writing = os.pipe()
+                with os.fdopen(reading, "rb", buffering=0) as pipe, os.fdopen(writing, "wb"):
+                    task = asyncio.ensure_future(node.put_file(pipe))
+                    await asyncio.sleep(0)
+                    task.cancel()
+                    with self.assertRaises(asyncio.CancelledError):
+                        await task
+                source.unlink()
+                target.unlink()
 
         asyncio.run(main())
         self.assert_nothing_left()

@@ -1,3 +1,5 @@
+import io
+import os
 import threading
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ import dht14
 from dht14 import Node
 from dht14.app.data_dir import DataDir
 from dht14.errors import AddressUnavailable, ConfigError, DataDirInUse
+from dht14.files.manifest import PIECE_BYTES
 from dht14.records.receipt import PutOutcome, PutReason
 from tests.embedding.open_files import open_files
 from tests.owners import Owner
@@ -148,6 +151,51 @@ class CallTests(NodeTestCase):
         if not call.called or call.result is not None:
             await self.assertFailure(call, CancelledError)
         await node.put(b"hello", key="greeting")
+
+
+class FileTests(NodeTestCase):
+    """Files of any size."""
+
+    async def test_put_and_get(self) -> None:
+        """What is put at one node from a path or an open file is found at the other, under its address and
+        that of its owner."""
+        one = await self.start()
+        two = await self.start("two", (one.p2p_address,))
+        source, target = self.folder / "source", self.folder / "target"
+        content = bytes(range(250)) * 600
+        source.write_bytes(content)
+        reports: list[dht14.FileProgress] = []
+        stored = await one.put_file(source, ttl=600, progress=reports.append)
+        self.assertEqual((stored.size, stored.pieces, stored.copies), (len(content), 3, 2))
+        self.assertEqual(reports[-1].bytes_done, len(content))
+        fetched = await two.get_file(stored.address, target)
+        assert fetched is not None
+        self.assertEqual((fetched.size, target.read_bytes()), (len(content), content))
+        keys = await two.file_keys(stored.address)
+        assert keys is not None
+        self.assertEqual((keys[0], len(keys)), (stored.key, 4))
+        owned = await one.put_file(io.BytesIO(content), owner=Owner().private_key, ttl=600)
+        self.assertEqual(owned.bytes_found, len(content) - PIECE_BYTES)
+        memory = io.BytesIO()
+        await two.get_file(owned.address, memory)
+        self.assertEqual(memory.getvalue(), content)
+        await self.assertFailure(two.get_file(stored.address, memory, max_bytes=9), dht14.TooLarge)
+        await self.assertFailure(two.get_file("nonsense", memory), ValueError)
+        self.assertIsNone(await two.get_file(f"dht14:{'0' * 64}", memory))
+
+    async def test_stop(self) -> None:
+        """A transfer under way fails when the node stops, or is cancelled. One of a node that does not run
+        fails at once."""
+        node = await self.start()
+        reading, writing = os.pipe()
+        with os.fdopen(reading, "rb", buffering=0) as pipe, os.fdopen(writing, "wb") as other_end:
+            cancelled, stopped = node.put_file(pipe), node.put_file(pipe)
+            cancelled.cancel()
+            await self.assertFailure(cancelled, CancelledError)
+            await node.stop()
+            await self.assertFailure(stopped, dht14.NotReady)
+            other_end.write(b"x")
+        await self.assertFailure(node.put_file(self.folder), RuntimeError)
 
 
 class LifeTests(NodeTestCase):

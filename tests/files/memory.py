@@ -8,7 +8,7 @@ from typing import Any
 
 from attrs import define, field
 
-from dht14.client.file_store import _TaskJob
+from dht14.client.file_loop import _TaskJob
 from dht14.files.content_store import Copies, FoundValue, Hope, StoreTrouble, ValueKind
 from dht14.files.manifest import PIECE_BYTES
 
