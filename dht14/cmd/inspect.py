@@ -111,7 +111,7 @@ def state_of(status: StatusJson) -> str:
 
 def kept_line(kept: KeptJson) -> str:
     """Describe the list of kept values in a line."""
-    facts = [f"{kept['values']:,} values, {byte_size(kept['used'])} of {byte_size(kept['limit'])}"]
+    facts = [f"{counted(kept['values'], 'value')}, {byte_size(kept['used'])} of {byte_size(kept['limit'])}"]
     if kept["failing"]:
         facts.append(f"{kept['failing']:,} could not be renewed")
     if kept["stopped"]:

@@ -125,7 +125,7 @@ def keep_file(
     refused = list(keep_keys(client, keys, args.ttl, args.replication))
     if refused:
         reason = refused[0]["error"]
-        raise _not_kept(f"{len(refused):,} of {len(keys):,} pieces are not: {reason}", "not_kept")
+        raise _not_kept(f"pieces that are not: {len(refused):,} of {len(keys):,}; {reason}", "not_kept")
     return {"kept": True}
 
 

@@ -15,7 +15,7 @@ from dht14.cmd.event_stream import events
 from dht14.cmd.inspect import state_of
 from dht14.cmd.output import print_bytes
 from dht14.cmd.parser import whole_number
-from dht14.cmd.progress import duration
+from dht14.cmd.progress import counted, duration
 from dht14.cmd.table import SHOWN_DIGITS, byte_size, is_terminal, milliseconds
 from dht14.net.admin.view import StatusJson
 
@@ -103,7 +103,9 @@ def screen(second: Second, client: AdminClient) -> list[str]:
     status, storage = second.status, second.status["storage"]
     node_id = status["node_id"]
     name = node_id[:SHOWN_DIGITS] if node_id is not None else "no id yet"
-    size = f" of about {status['network_size']:,} nodes" if status["network_size"] is not None else ""
+    size = (
+        f" of about {counted(status['network_size'], 'node')}" if status["network_size"] is not None else ""
+    )
     lines = [
         f"DHT-14 {name}  {status['role']}  {state_of(status)}  up for {duration(status['uptime'])}",
         "",

@@ -8,6 +8,7 @@ from dht14.cmd.admin_client import add_admin_arguments, admin_client
 from dht14.cmd.command_error import DONE, NO_NODE, NOT_DONE
 from dht14.cmd.keys import add_key_argument, parse_key
 from dht14.cmd.output import print_json, print_status
+from dht14.cmd.progress import counted
 from dht14.cmd.table import SHOWN_DIGITS, is_terminal, milliseconds, print_lines
 from dht14.net.admin.view import StepJson, TraceJson
 
@@ -69,7 +70,7 @@ def summary(trace: TraceJson) -> str:
     """Describe a get in one line."""
     value = ""
     if trace["value_bytes"] is not None:
-        value = f": {trace['value_bytes']:,} bytes, version {trace['version']}"
+        value = f": {counted(trace['value_bytes'], 'byte')}, version {trace['version']}"
     calls, hops = len(trace["steps"]), trace["hops"]
     return (
         f"{trace['outcome']}{value}; {milliseconds(trace['seconds'])} ms, {calls} "
