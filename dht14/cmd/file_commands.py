@@ -25,7 +25,7 @@ from dht14.client.file_values import FetchedFile, FileProgress, FileTarget, Stor
 from dht14.cmd import api_client
 from dht14.cmd.command_error import DONE, NO_NODE, NOT_DONE, WRONG_USAGE, CommandError
 from dht14.cmd.file_progress import TransferLine, bytes_text, storage_line
-from dht14.cmd.keys import parse_salt
+from dht14.cmd.keys import parse_key, parse_salt
 from dht14.cmd.node_arguments import api_address
 from dht14.cmd.output import print_bytes, print_json, print_status
 from dht14.cmd.progress import counted
@@ -173,6 +173,19 @@ def run_get(args: argparse.Namespace, key: bytes) -> int:
     else:
         print_status(_fetched_line(fetched, transfer.seconds))
     return DONE
+
+
+def file_keys(args: argparse.Namespace) -> list[bytes]:
+    """Return the keys of all values of the file whose address is `args.key`. Raises `CommandError`."""
+    address = format_address(parse_key(args.key))
+    try:
+        with _client(args) as client:
+            keys = client.file_keys(address)
+    except DhtError as error:
+        raise _failure(api_address(args), error) from None
+    if keys is None:
+        raise not_found_error(NoRecord.NOT_FOUND)
+    return keys
 
 
 def _client(args: argparse.Namespace) -> Client:

@@ -1,4 +1,4 @@
-"""Values that a node renews: `dht14 keep`, `unkeep` and `kept`, and what `put --keep` shares with them."""
+"""`dht14 kept`: the values that a node renews, and what `keep` and `put --keep` share with it."""
 
 import argparse
 import json
@@ -9,12 +9,8 @@ from dht14.client.blocking import Client
 from dht14.client.errors import DhtError
 from dht14.client.file_values import StoredFile
 from dht14.cmd.admin_client import AdminClient, add_admin_arguments, admin_client
-from dht14.cmd.command_error import DONE, NOT_DONE, CommandError
-from dht14.cmd.keys import add_key_argument, parse_key
-from dht14.cmd.node_arguments import add_replication_argument
-from dht14.cmd.output import print_json, print_status
+from dht14.cmd.command_error import NOT_DONE, CommandError
 from dht14.cmd.pages import add_limit_argument, pages_of, print_pages
-from dht14.cmd.parser import whole_number
 from dht14.cmd.progress import duration
 from dht14.cmd.table import Cell, Column, ago, byte_size, until
 from dht14.net.admin.view import KeptPageJson, KeptValueJson
@@ -133,60 +129,9 @@ def _not_kept(why: str, error: str) -> CommandError:
     return CommandError(NOT_DONE, f"stored, but not kept: {why}", error, stored=True, kept=False)
 
 
-# keep
-
-
-def add_keep_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of `dht14 keep`."""
-    parser.description = (
-        "Let a node renew what is stored under a key, until dht14 unkeep: it keeps a copy on its disk, and "
-        "puts it again when others have lost it. An owner's value is followed: the newest one is renewed. An "
-        "open value that somebody overwrites, and a value that its owner deletes, are not renewed any more."
-    )
-    add_key_argument(parser)
-    parser.add_argument(
-        "--ttl",
-        metavar="S",
-        type=whole_number(0xFFFF),
-        default=0,
-        help="seconds that it lives after each renewal (default: the node's default)",
-    )
-    add_replication_argument(parser)
-    add_admin_arguments(parser)
-
-
-def run_keep(args: argparse.Namespace) -> int:
-    """Keep a value and return the exit code."""
-    kept = keep_value(admin_client(args), parse_key(args.key), b"", None, args.ttl, args.replication)
-    if args.json:
-        print_json({**kept})
-    else:
-        print_status(kept_line(kept))
-    return DONE
-
-
 def kept_line(kept: KeptValueJson) -> str:
     """Say that a value is kept."""
     return f"kept: renewed in {duration(max(kept['due_in'], 0.0))}, for {duration(kept['ttl'])} each time"
-
-
-def add_unkeep_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of `dht14 unkeep`."""
-    parser.description = (
-        "Let a node renew a value no more. It lives until the end of its present time to live."
-    )
-    add_key_argument(parser)
-    add_admin_arguments(parser)
-
-
-def run_unkeep(args: argparse.Namespace) -> int:
-    """Take a value off the list and return the exit code."""
-    answer = admin_client(args).send("DELETE", f"/v1/kept/{parse_key(args.key).hex()}", UnkeptJson)
-    if args.json:
-        print_json({**answer})
-    else:
-        print_status("not renewed any more")
-    return DONE
 
 
 # kept

@@ -79,11 +79,11 @@ COMMANDS = {
     ),
     "keep": Command(
         "let a node renew a value until you say otherwise",
-        "dht14.cmd.kept",
+        "dht14.cmd.keep",
         "add_keep_arguments",
         "run_keep",
     ),
-    "unkeep": Command("let a kept value expire", "dht14.cmd.kept", "add_unkeep_arguments", "run_unkeep"),
+    "unkeep": Command("let a kept value expire", "dht14.cmd.keep", "add_unkeep_arguments", "run_unkeep"),
     "kept": Command("list the values that a node renews", "dht14.cmd.kept", "add_kept_arguments", "run_kept"),
     "locate": Command(
         "list which nodes hold a key",

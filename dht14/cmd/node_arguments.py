@@ -28,6 +28,13 @@ def add_node_arguments(parser: argparse.ArgumentParser) -> None:
         "Exit codes: 0 found, stored or deleted; 1 not found, or refused; 2 wrong usage; 3 no node answers, "
         "or the node is not ready; 78 wrong configuration."
     )
+    add_api_argument(parser)
+    add_config_argument(parser)
+    add_json_argument(parser)
+
+
+def add_api_argument(parser: argparse.ArgumentParser) -> None:
+    """Add the option that says where the API of a node is."""
     parser.add_argument(
         "--api-address",
         metavar="HOST:PORT",
@@ -35,8 +42,6 @@ def add_node_arguments(parser: argparse.ArgumentParser) -> None:
         help="address of the node's API (default: DHT14_NODE_API_ADDRESS, else the configuration file, else "
         "127.0.0.1:7400)",
     )
-    add_config_argument(parser)
-    add_json_argument(parser)
 
 
 def add_replication_argument(parser: argparse.ArgumentParser) -> None:

@@ -12,8 +12,9 @@ from dht14.client.file_values import StoredFile
 from dht14.cmd.admin_client import AdminClient
 from dht14.cmd.command_error import NO_NODE, NOT_DONE, CommandError
 from dht14.cmd.kept import KEYS_AT_ONCE, keep_file, keep_keys, keep_put
+from dht14.files.manifest import PIECE_BYTES, Manifest
 from dht14.records.receipt import PutOutcome, Receipt
-from dht14.wire.api_messages import Get, Put, encode_receipt
+from dht14.wire.api_messages import Get, Put, encode_receipt, encode_record
 from tests.cmd.admin_case import AdminCommandCase, at_terminal
 from tests.cmd.admin_server import STATUS, AdminServer
 from tests.cmd.api_server import STORED, ApiServer
@@ -21,6 +22,12 @@ from tests.cmd.shell import Outcome, run
 from tests.net.admin.case import kept_value
 
 KEY = "ab" * 32
+
+
+def digest(value: bytes) -> bytes:
+    return sha256(value).digest()
+
+
 VALUE = dict(kept_value(int(KEY, 16), b"hello", 7))
 EMPTY: dict[str, object] = {"values": [], "next": None, "used": 0, "limit": 1 << 26}
 FULL = (507, {"error": "the list is full", "hint": "Raise it."})
@@ -62,6 +69,33 @@ class KeepTests(KeptCommandCase):
         self.assertEqual(self.ask("unkeep", KEY, answers={path: {"key": KEY}}).code, 0)
         self.assertEqual([method for method, *_ in self.server.requests], ["DELETE"])
         self.assertEqual(self.ask("unkeep", KEY, answers={}).code, NOT_DONE)
+
+    def test_file(self) -> None:
+        """With the address of a file all its parts are kept, and let go, not its list of pieces alone."""
+        pieces = [bytes([number]) * PIECE_BYTES for number in range(2)]
+        values = [*pieces, Manifest(0, PIECE_BYTES, 2 * PIECE_BYTES, b"".join(map(digest, pieces))).encode()]
+        stored = {digest(value): value for value in values}
+
+        def answer(request: Get | Put) -> bytes:
+            return encode_record(request.key, 3, 0, 60, stored[request.key])
+
+        address = f"dht14:{digest(values[-1]).hex()}"
+        answers: dict[str, Any] = {"/v1/kept?ttl=0&replication=0": {"kept": 3, "refused": []}}
+        answers |= {f"/v1/kept/{key.hex()}": {"key": key.hex()} for key in [*stored][1:]}
+        with ApiServer(answer) as api:
+            outcome = self.ask("keep", address, "--api-address", api.address, answers=answers)
+            self.assertEqual(outcome, (0, b"", "kept: the file, in 3 parts\n"))
+            sent = json.loads(self.server.requests[-1][3])["keys"]
+            self.assertEqual(sorted(sent), sorted(key.hex() for key in stored))
+            outcome = self.ask("unkeep", address, "--api-address", api.address, answers=answers)
+            self.assertEqual(outcome, (0, b"", "not renewed any more: 2 parts\n"))
+            refused = {"kept": 2, "refused": [{"key": KEY, "error": "the list is full"}]}
+            answers = {"/v1/kept?ttl=0&replication=0": refused}
+            outcome = self.ask("keep", address, "--api-address", api.address, answers=answers)
+            self.assertEqual(outcome.code, NOT_DONE)
+            self.assertIn("1 of 3; the list is full", outcome.error)
+            outcome = self.ask("unkeep", address, "--api-address", api.address, answers={})
+            self.assertEqual(outcome.code, NOT_DONE)
 
     def test_kept(self) -> None:
         """All pages are listed; a value that is not renewed says why, and has no times that mean nothing."""
