@@ -35,8 +35,7 @@ class FileTests(SynchronousTestCase):
             self.assertRaises(Interrupted, one.put_file, source, progress=interrupt)
             stored = one.put_file(source)
             self.assertGreater(stored.bytes_found, 1_900_000)
-            assert stored.copies is not None
-            self.assertGreaterEqual(stored.copies, 3)
+            self.assertIsNone(stored.copies, "of pieces that were found the number of copies is unknown")
             self.assertRaises(Interrupted, other.get_file, stored.address, target, progress=interrupt)
             self.assertFalse(target.exists())
             self.assertGreater(Path(f"{target}{SUFFIX}").stat().st_size, 1_900_000)
