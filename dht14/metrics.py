@@ -8,8 +8,9 @@ of such an object, and of the objects inside. Names follow https://prometheus.io
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from enum import Enum
+from functools import cache
 from typing import Any, NamedTuple
 
 from attrs import AttrsInstance, Factory, define, field, fields, frozen, has
@@ -81,7 +82,7 @@ class Family:
     def by(self, label: str, values: type[Enum], documentation: str = "", **labels: str) -> Any:
         """Declare an attrs field that holds one number for each member of an enumeration: `dict[member,
         int]`."""
-        declared = Declared(self, documentation or self.documentation, labels, label)
+        declared = Declared(self, documentation or self.documentation, labels, (label, values))
         return field(factory=lambda: dict.fromkeys(values, 0), metadata={_DECLARED: declared})
 
     def exact(self, documentation: str = "", **labels: str) -> Any:
@@ -90,15 +91,15 @@ class Family:
         return field(default=Factory(Counter), metadata={_DECLARED: declared})
 
 
-@frozen
+@frozen(eq=False)
 class Declared:
     """What is known of one field."""
 
     family: Family
     documentation: str
     labels: Mapping[str, str]
-    by: str | None = None
-    """The label that tells the members of an enumeration apart."""
+    by: tuple[str, type[Enum]] | None = None
+    """The label that tells the members of an enumeration apart, and the enumeration."""
 
 
 @frozen
@@ -114,38 +115,69 @@ def group(label: str, **made: Any) -> Any:
     return field(metadata={_DECLARED: Group(label)}, **made)
 
 
-class Sample(NamedTuple):
-    """One value under its name."""
+@frozen(eq=False)
+class Series:
+    """What tells a value from all others. `samples` uses one object for each series, however often it is
+    called: what is made from a series can be kept."""
 
     family: Family
     labels: Mapping[str, str]
+
+
+class Sample(NamedTuple):
+    """One value under its name."""
+
+    series: Series
     value: float | Histogram
 
 
-def samples(measured: AttrsInstance, **labels: str) -> Iterator[Sample]:
+def samples(measured: AttrsInstance, **labels: str) -> list[Sample]:
     """List the values of an object of metrics and of the objects inside; each sample has these `labels`
     too."""
-    for attribute in fields(type(measured)):
-        declared = attribute.metadata.get(_DECLARED)
-        value = getattr(measured, attribute.name)
-        if isinstance(declared, Declared):
-            yield from _declared(declared, value, labels)
-        elif isinstance(declared, Group):
-            for name, part in value.items():
-                yield from samples(part, **labels, **{declared.label: name})
-        elif has(type(value)):
-            yield from samples(value, **labels)
+    found: list[Sample] = []
+    _collect(measured, tuple(labels.items()), found)
+    return found
 
 
-def _declared(declared: Declared, value: Any, labels: Mapping[str, str]) -> Iterator[Sample]:
-    family, own = declared.family, {**labels, **declared.labels}
-    if declared.by is not None:
-        for member, number in value.items():
-            yield Sample(family, {**own, declared.by: member.name.lower()}, number)
-    elif isinstance(value, Counter):
-        yield Sample(family, own, Histogram.of(value, family.bounds))
-    else:
-        yield Sample(family, own, value)
+_Labels = tuple[tuple[str, str], ...]
+
+
+def _collect(measured: Any, labels: _Labels, found: list[Sample]) -> None:
+    kind: Any = type(measured)
+    for name, shown in _fields(kind, labels):
+        value = getattr(measured, name)
+        if isinstance(shown, Series):
+            if isinstance(value, Counter):
+                value = Histogram.of(value, shown.family.bounds)
+            found.append(Sample(shown, value))
+        elif isinstance(shown, dict):
+            found += [Sample(shown[member], number) for member, number in value.items()]
+        elif isinstance(shown, Group):
+            for label, part in value.items():
+                _collect(part, (*labels, (shown.label, label)), found)
+        else:
+            _collect(value, labels, found)
+
+
+_Shown = Series | dict[Enum, Series] | Group | None
+
+
+@cache  # Bounded by the declarations: no label names a key, a peer or a client.
+def _fields(measured: type, labels: _Labels) -> list[tuple[str, _Shown]]:
+    """List the fields of an attrs class with what each one shows; another class has none."""
+    if not has(measured):
+        return []
+    return [(one.name, _shown(one.metadata.get(_DECLARED), labels)) for one in fields(measured)]
+
+
+def _shown(declared: Declared | Group | None, labels: _Labels) -> _Shown:
+    if not isinstance(declared, Declared):
+        return declared
+    own = {**dict(labels), **declared.labels}
+    if declared.by is None:
+        return Series(declared.family, own)
+    label, members = declared.by
+    return {member: Series(declared.family, {**own, label: member.name.lower()}) for member in members}
 
 
 def counter(name: str, documentation: str) -> Any:

@@ -1,7 +1,6 @@
 """The metrics of one node, from all its components: the snapshot that `Stack.metrics` takes."""
 
 from collections import Counter
-from collections.abc import Iterator
 
 from attrs import define
 
@@ -71,6 +70,6 @@ class NodeMetrics:
     bulk_server: BulkServerMetrics | None
     api: ApiMetrics | None
 
-    def samples(self) -> Iterator[Sample]:
+    def samples(self) -> list[Sample]:
         """List all values under their Prometheus names."""
         return samples(self)

@@ -2,7 +2,7 @@ import importlib
 import re
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from enum import Enum
 from pathlib import Path
 
@@ -41,8 +41,12 @@ class Outer:
     rooms: dict[str, Inner] = group("room", factory=dict)
 
 
-def values(listed: Iterator[Sample]) -> list[tuple[str, dict[str, str], float]]:
-    return [(s.family.name, dict(s.labels), s.value) for s in listed if not isinstance(s.value, Histogram)]
+def values(listed: Iterable[Sample]) -> list[tuple[str, dict[str, str], float]]:
+    return [
+        (s.series.family.name, dict(s.series.labels), s.value)
+        for s in listed
+        if not isinstance(s.value, Histogram)
+    ]
 
 
 class SamplesTests(SynchronousTestCase):
@@ -77,7 +81,7 @@ class SamplesTests(SynchronousTestCase):
         """Exact numbers are shown as a histogram."""
         outer = Outer()
         outer.exact.update([0, 1, 2, 3, 30])
-        shown = [s.value for s in samples(outer) if s.labels.get("of") == "steps"]
+        shown = [s.value for s in samples(outer) if s.series.labels.get("of") == "steps"]
         self.assertEqual(shown, [Histogram((1.0, 2.0), [2, 1, 2], 36.0)])
 
 
@@ -136,9 +140,10 @@ class NamesTests(SynchronousTestCase):
         for where, metric in declared():
             family = metric.family
             self.assertEqual(families.setdefault(family.name, family), family, where)
-            names = {*metric.labels} | ({metric.by} if metric.by else set())
+            by = metric.by[0] if metric.by else None
+            names = {*metric.labels} | ({by} if by else set())
             self.assertEqual(labels.setdefault(family.name, names), names, where)
-            one = family.name, tuple(sorted(metric.labels.items())), metric.by
+            one = family.name, tuple(sorted(metric.labels.items())), by
             self.assertNotIn(one, seen, where)
             seen.add(one)
         self.assertGreater(len(seen), 50)

@@ -7,14 +7,13 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from prometheus_client import CollectorRegistry
-from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.parser import text_string_to_metric_families
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from dht14.app.node_view import ProcessMetrics
 from dht14.database.metrics import CommitMetrics
 from dht14.metrics import Sample, samples
-from dht14.net.admin.exposition import NodeCollector
+from dht14.net.admin.exposition import Exposition
 from dht14.net.api.metrics import ApiMetrics
 from dht14.net.bulk.metrics import BulkClientMetrics, BulkServerMetrics
 from dht14.sim.world import World
@@ -51,11 +50,8 @@ def series_of_a_node() -> dict[str, set[str]]:
             *samples(ProcessMetrics(ready=1, cut_off=0, disk_trouble=0, database_set_aside=0)),
         ]
 
-    registry = CollectorRegistry(auto_describe=False)
-    registry.register(NodeCollector(all_samples, "0"))
-    ProcessCollector(registry=registry)
     found: dict[str, set[str]] = {}
-    for family in registry.collect():
+    for family in text_string_to_metric_families(Exposition(all_samples, "0").page().decode()):
         for sample in family.samples:
             found.setdefault(sample.name, set()).update(sample.labels)
     return found

@@ -132,8 +132,8 @@ class StackTests(SynchronousTestCase):
     def test_samples(self) -> None:
         """Each value of a snapshot has a unique name with labels; a bootstrap node has no store."""
         bootstrap = self.stack(1, StackOptions(storage_limit=None))
-        listed = list(self.stack(1).metrics(api=ApiMetrics(gets=3)).samples())
-        names = [(sample.family.name, *sorted(sample.labels.items())) for sample in listed]
+        listed = self.stack(1).metrics(api=ApiMetrics(gets=3)).samples()
+        names = [(sample.series.family.name, *sorted(sample.series.labels.items())) for sample in listed]
         self.assertEqual(len(names), len(set(names)))
         self.assertIn(("dht14_api_requests_total", ("method", "GET")), names)
         self.assertIn(("dht14_maintenance_passes_total", ("outcome", "failed"), ("pass", "repair")), names)

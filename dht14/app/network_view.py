@@ -2,12 +2,11 @@
 
 import random
 from collections.abc import AsyncGenerator
-from typing import Any
 
 from twisted.internet.interfaces import IReactorTime
 
 from dht14.kademlia.contact import Address
-from dht14.net.admin.view import HolderJson, NetworkNodeJson, WalkEndJson
+from dht14.net.admin.view import HolderJson, NetworkNodeJson, WalkEndJson, event
 from dht14.node.inspector import HolderReport
 from dht14.node.trace import CallOutcome
 from dht14.node.walk import NetworkWalk, VisitedNode
@@ -20,10 +19,8 @@ _OUTCOMES = {
 }
 
 
-async def walk(
-    stack: Stack, clock: IReactorTime, limit: int
-) -> AsyncGenerator[tuple[str, dict[str, Any]], None]:
-    """Yield each node that a walk finds, and at last what it found in all, as (kind, JSON object)."""
+async def walk(stack: Stack, clock: IReactorTime, limit: int) -> AsyncGenerator[bytes, None]:
+    """Yield each node that a walk finds, and at last what it found in all, as server-sent events."""
     began_at = clock.seconds()
     walking = NetworkWalk(
         table=stack.table, rpc=stack.rpc, clock=clock, rng=random.SystemRandom(), limit=limit
@@ -34,7 +31,7 @@ async def walk(
         async for node in nodes:
             found += 1
             reachable += node.seconds is not None
-            yield "node", {**_node(node)}
+            yield event("node", _node(node))
     finally:
         await nodes.aclose()
     end = WalkEndJson(
@@ -44,7 +41,7 @@ async def walk(
         left_out=walking.left_out,
         seconds=clock.seconds() - began_at,
     )
-    yield "end", {**end}
+    yield event("end", end)
 
 
 def _node(node: VisitedNode) -> NetworkNodeJson:

@@ -1,18 +1,21 @@
 """What happens in a node, for those who listen: its status, its contacts, and its lookups call by call.
 
-Lookups are traced only while somebody listens, and of many only some.
+Lookups are traced only while somebody listens, and of many only some. What is told is written once for all
+listeners, and waits a moment for more: to send every call by itself took a busy node more time than to trace
+it.
 """
 
 from collections import deque
-from collections.abc import AsyncGenerator, Mapping
-from typing import Any, Protocol
+from collections.abc import AsyncGenerator, Callable, Mapping
+from functools import partial
+from typing import Protocol
 
 from attrs import define, field
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from dht14.metrics import Histogram
-from dht14.net.admin.view import PeerJson, StatusJson, StepJson
+from dht14.net.admin.view import PeerJson, StatusJson, StepJson, event
 from dht14.node.lookup_run import AnyLookup
 from dht14.node.lookups import Lookups
 from dht14.node.ports import Rpc
@@ -23,21 +26,23 @@ from dht14.records.store import ROUTINE_REFUSALS, Refusal
 from dht14.session.metrics import SessionMetrics
 from dht14.wire.messages import Request
 
+TELL_DELAY = 0.2
+"""Seconds for which a call or a lookup that has ended waits for others, to be told together. An eye hardly
+notices."""
+
 STATUS_INTERVAL = 1.0
 """Seconds between two status events."""
 
-PEERS_INTERVAL = 2.0
-"""Seconds between two events with all contacts."""
+PEERS_EVERY = 2
+"""Every how many status events there is one with all contacts."""
 
-LOOKUPS_PER_SECOND = 10
+LOOKUPS_PER_SECOND = 3
 """Lookups that begin within one second and are traced. Nobody can follow more than these, and to trace a call
 costs as much as a datagram: a busy node would become slow by being watched."""
 
 MAX_PENDING_EVENTS = 1_000
-"""Events that wait for one listener. A new one replaces the oldest: a listener that reads too slowly misses
-calls, not the state."""
-
-Event = tuple[str, dict[str, Any]]
+"""Calls and lookups that wait for one listener. A new one replaces the oldest: a listener that reads too
+slowly misses calls, not the state."""
 
 
 class Source(Protocol):
@@ -57,31 +62,29 @@ class Source(Protocol):
 class _Listener:
     """The events that wait for one listener."""
 
-    _clock: IReactorTime
-    pending: deque[Event] = field(factory=lambda: deque(maxlen=MAX_PENDING_EVENTS), init=False)
+    state: dict[str, bytes] = field(factory=dict, init=False)
+    """The newest status, and the newest contacts."""
+    happened: deque[bytes] = field(factory=lambda: deque(maxlen=MAX_PENDING_EVENTS), init=False)
     _waiting: Deferred[None] | None = field(default=None, init=False)
-    _timer: IDelayedCall | None = field(default=None, init=False)
 
-    def add(self, event: Event) -> None:
-        """Let an event wait, and wake the listener."""
-        self.pending.append(event)
-        self._wake()
+    def take(self) -> bytes:
+        """Return all that waits."""
+        taken = b"".join([*self.state.values(), *self.happened])
+        self.state.clear()
+        self.happened.clear()
+        return taken
 
-    def wait(self, seconds: float) -> Deferred[None]:
-        """Fire when there is an event, or after `seconds`."""
+    def wait(self) -> Deferred[None]:
+        """Fire when it is time to take what waits."""
         self._waiting = Deferred()
-        self._timer = self._clock.callLater(max(seconds, 0.0), self._wake)
         return self._waiting
 
-    def stop(self) -> None:
-        """Leave nothing on the clock."""
-        cancel_timer(self._timer)
-
-    def _wake(self) -> None:
-        waiting, self._waiting = self._waiting, None
-        cancel_timer(self._timer)
-        if waiting is not None and not waiting.called:
-            waiting.callback(None)
+    def wake(self) -> None:
+        """It is time, if anything waits."""
+        if self._waiting is not None and (self.state or self.happened):
+            waiting, self._waiting = self._waiting, None
+            if not waiting.called:
+                waiting.callback(None)
 
 
 @define(eq=False)
@@ -92,6 +95,13 @@ class EventFeed:
     _clock: IReactorTime
     _lookups: Lookups | None = field(default=None, init=False)
     _listeners: list[_Listener] = field(factory=list, init=False)
+    _next_status: IDelayedCall | None = field(default=None, init=False)
+    """None while nobody listens."""
+    _statuses: int = field(default=0, init=False)
+    _happened: list[Callable[[], bytes]] = field(factory=list, init=False)
+    """What makes the events of calls and lookups that are not told yet."""
+    _telling: IDelayedCall | None = field(default=None, init=False)
+    """None while nothing has happened."""
     _traces: dict[AnyLookup, tuple[str, float, TracingRpc]] = field(factory=dict, init=False)
     _second_began_at: float = field(default=0.0, init=False)
     _begun: int = field(default=0, init=False)
@@ -108,35 +118,66 @@ class EventFeed:
             if not self._listeners:
                 self._traces.clear()
 
-    async def events(self) -> AsyncGenerator[Event, None]:
-        """Yield events until the iterator is closed or cancelled."""
-        listener = _Listener(self._clock)
+    async def events(self) -> AsyncGenerator[bytes, None]:
+        """Yield events, one or more at once, until the iterator is closed or cancelled."""
+        listener = _Listener()
         self._listeners.append(listener)
         self._observe()
-        status_at = peers_at = self._clock.seconds()
         try:
+            if self._next_status is None:
+                self._await_status()
+            listener.state = self._state(with_peers=True)
             while True:
-                now = self._clock.seconds()
-                if now >= status_at:
-                    status_at = now + STATUS_INTERVAL
-                    yield "status", self._status(now)
-                if now >= peers_at and self._lookups is not None:
-                    peers_at = now + PEERS_INTERVAL
-                    yield "peers", {"peers": self._source.peers()}
-                while listener.pending:
-                    yield listener.pending.popleft()
-                await listener.wait(status_at - self._clock.seconds())
+                yield listener.take()
+                await listener.wait()
         finally:
-            listener.stop()
             self._listeners.remove(listener)
             self._observe()
+            if not self._listeners:
+                self._stop()
 
-    def _status(self, now: float) -> dict[str, Any]:
-        return {"status": self._source.status(), "totals": totals(self._source.metrics()), "at": now}
+    def _await_status(self) -> None:
+        self._next_status = self._clock.callLater(STATUS_INTERVAL, self._tell_state)
 
-    def _tell(self, event: Event) -> None:
+    def _stop(self) -> None:
+        cancel_timer(self._next_status)
+        cancel_timer(self._telling)
+        self._next_status = self._telling = None
+        self._happened.clear()
+
+    def _tell_state(self) -> None:
+        self._await_status()
+        self._statuses += 1
+        state = self._state(with_peers=self._statuses % PEERS_EVERY == 0)
         for listener in self._listeners:
-            listener.add(event)
+            listener.state.update(state)
+        self._wake_all()
+
+    def _state(self, with_peers: bool) -> dict[str, bytes]:
+        """Return the events of the state, as far as there is one."""
+        now, metrics = self._clock.seconds(), self._source.metrics()
+        status = {"status": self._source.status(), "totals": totals(metrics), "at": now}
+        state = {"status": event("status", status)}
+        if with_peers and self._lookups is not None:
+            state["peers"] = event("peers", {"peers": self._source.peers()})
+        return state
+
+    def _happens(self, make_event: Callable[[], bytes]) -> None:
+        self._happened.append(make_event)
+        if self._telling is None:
+            self._telling = self._clock.callLater(TELL_DELAY, self._tell)
+
+    def _tell(self) -> None:
+        self._telling = None
+        events = [make_event() for make_event in self._happened]
+        self._happened.clear()
+        for listener in self._listeners:
+            listener.happened.extend(events)
+        self._wake_all()
+
+    def _wake_all(self) -> None:
+        for listener in list(self._listeners):
+            listener.wake()
 
     # as `LookupObserver`
 
@@ -145,10 +186,7 @@ class EventFeed:
         began_at = self._clock.seconds()
         if not self._may_trace(began_at):
             return rpc
-        target = lookup.target
-        tracing = TracingRpc(
-            rpc, self._clock.seconds, lambda call: self._call_changed(call, target, began_at)
-        )
+        tracing = TracingRpc(rpc, self._clock.seconds, partial(self._call_ended, lookup.target, began_at))
         self._traces[lookup] = type(request).__name__, began_at, tracing
         return tracing
 
@@ -171,11 +209,10 @@ class EventFeed:
                 "hops": lookup.hops,
                 "seconds": self._clock.seconds() - began_at,
             }
-            self._tell(("lookup", content))
+            self._happens(partial(event, "lookup", content))
 
-    def _call_changed(self, call: TracedCall, target: int, began_at: float) -> None:
-        if call.ended_at is not None:
-            self._tell(("call", dict(step_json(call, target, began_at))))
+    def _call_ended(self, target: int, began_at: float, call: TracedCall) -> None:
+        self._happens(lambda: event("call", step_json(call, target, began_at)))
 
 
 def step_json(call: TracedCall, target: int, began_at: float) -> StepJson:

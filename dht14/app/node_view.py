@@ -1,8 +1,7 @@
 """What the admin surface shows of a real node, gathered from its parts when it is asked."""
 
 import re
-from collections.abc import AsyncGenerator, Callable, Iterator
-from typing import Any
+from collections.abc import AsyncGenerator, Callable
 
 from attrs import define, field
 from twisted.internet.interfaces import IReactorTime
@@ -235,18 +234,16 @@ class RealNodeView:
         """Return all metrics, to be read at once: they go on counting. None before there is a node."""
         return self._metrics() if self._metrics is not None else None
 
-    def samples(self) -> Iterator[Sample]:
+    def samples(self) -> list[Sample]:
         """List all metrics: those of the node, and those of the process around it."""
         metrics = self.metrics()
-        if metrics is not None:
-            yield from metrics.samples()
         process = ProcessMetrics(
             ready=int(self.readiness()["ready"]),
             cut_off=int(self._is_cut_off()),
             disk_trouble=int(bool(troubles_of(self._disk))),
             database_set_aside=int(self._disk.was_set_aside),
         )
-        yield from samples(process)
+        return (metrics.samples() if metrics is not None else []) + samples(process)
 
     # Values
 
@@ -270,7 +267,7 @@ class RealNodeView:
         own = stack.store.get(key, now) if stack.store is not None else None
         return holders(reports, own, stack.table.own_id, self._p2p_address, now)
 
-    def walk(self, limit: int) -> AsyncGenerator[tuple[str, dict[str, Any]], None]:
+    def walk(self, limit: int) -> AsyncGenerator[bytes, None]:
         """As `NodeView`."""
         return walk(self._running(), self._clock, limit)
 
@@ -278,7 +275,7 @@ class RealNodeView:
         """As `NodeView`."""
         return _trace(key, await self._inspector().trace(key))
 
-    def events(self) -> AsyncGenerator[tuple[str, dict[str, Any]], None]:
+    def events(self) -> AsyncGenerator[bytes, None]:
         """As `NodeView`."""
         return self._feed.events()
 

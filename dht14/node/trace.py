@@ -55,7 +55,7 @@ class TracedCall:
     contacts_named: int = 0
 
 
-OnChange = Callable[[TracedCall], None]
+OnEnd = Callable[[TracedCall], None]
 
 
 def _ignore(call: TracedCall) -> None:
@@ -68,8 +68,8 @@ class TracingRpc:
 
     _rpc: Rpc
     _seconds: Callable[[], float]
-    _on_change: OnChange = _ignore
-    """Called when a call begins, and when its outcome changes."""
+    _on_end: OnEnd = _ignore
+    """Called when a call has its last outcome."""
     calls: list[TracedCall] = field(factory=list, init=False)
     """In the order in which they were made."""
     _namers: dict[int, TracedCall] = field(factory=dict, init=False)
@@ -95,7 +95,6 @@ class TracingRpc:
             namer.hop + 1 if namer is not None else 0,
         )
         self.calls.append(call)
-        self._on_change(call)
         return call
 
     def ask(self, contact: Contact, request: Request) -> "Deferred[Reply]":
@@ -121,7 +120,7 @@ class TracingRpc:
         call.outcome = outcome
         if outcome is not CallOutcome.SLOW:
             call.ended_at = self._seconds()
-        self._on_change(call)
+            self._on_end(call)
 
 
 @define(eq=False)

@@ -1,7 +1,7 @@
 from collections.abc import AsyncGenerator
-from typing import Any, cast
+from typing import cast
 
-from attrs import define, field
+from attrs import define
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -9,14 +9,15 @@ from twisted.trial.unittest import SynchronousTestCase
 from dht14.app.node_events import (
     LOOKUPS_PER_SECOND,
     MAX_PENDING_EVENTS,
-    PEERS_INTERVAL,
+    PEERS_EVERY,
     STATUS_INTERVAL,
-    Event,
+    TELL_DELAY,
     EventFeed,
     totals,
 )
 from dht14.net.admin.view import PeerJson, StatusJson
 from dht14.node_metrics import NodeMetrics
+from tests.app.listener import Listener
 from tests.fakes import Peer
 from tests.node.node_case import KEY, NodeTestCase
 
@@ -33,37 +34,6 @@ class FakeSource:
 
     def metrics(self) -> NodeMetrics | None:
         return None
-
-
-@define(eq=False)
-class Listener:
-    """Takes events: all of them as they come (`listen`), or one by one (`next`)."""
-
-    events: AsyncGenerator[Event, None]
-    received: list[Event] = field(factory=list)
-
-    def listen(self) -> "Deferred[None]":
-        return Deferred.fromCoroutine(self._listen())
-
-    async def _listen(self) -> None:
-        async for event in self.events:
-            self.received.append(event)
-
-    def next(self) -> Event:
-        """Take one event that must be there."""
-        taken: list[Event] = []
-        Deferred.fromCoroutine(self._take(taken))
-        return taken[0]
-
-    async def _take(self, taken: list[Event]) -> None:
-        taken.append(await anext(self.events))
-
-    def of(self, kind: str) -> list[dict[str, Any]]:
-        return [content for name, content in self.received if name == kind]
-
-    @property
-    def kinds(self) -> list[str]:
-        return [kind for kind, _ in self.received]
 
 
 class StateTests(SynchronousTestCase):
@@ -91,12 +61,30 @@ class StateTests(SynchronousTestCase):
         self.failureResultOf(listening, CancelledError)
         self.assertEqual(self.clock.getDelayedCalls(), [])
         other = Listener(self.feed.events())
-        other.next()
+        self.successResultOf(other.take())
         self.successResultOf(Deferred.fromCoroutine(close(other.events)))
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
+    def test_several(self) -> None:
+        """One that comes later has the state at once, and then at the same moments as the others."""
+        listeners = [Listener(self.feed.events()) for _ in range(2)]
+        listening = [listeners[0].listen()]
+        self.clock.advance(STATUS_INTERVAL / 2)
+        listening.append(listeners[1].listen())
+        self.assertEqual([listener.kinds for listener in listeners], [["status"], ["status"]])
+        self.clock.advance(STATUS_INTERVAL / 2)
+        self.assertEqual(listeners[0].received[1:], listeners[1].received[1:])
+        self.assertEqual(len(listeners[1].received), 2)
+        listening[0].cancel()
+        self.failureResultOf(listening[0])
+        self.clock.advance(STATUS_INTERVAL)
+        self.assertEqual([len(listener.received) for listener in listeners], [2, 3])
+        listening[1].cancel()
+        self.failureResultOf(listening[1])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
 
-async def close(events: AsyncGenerator[Event, None]) -> None:
+
+async def close(events: AsyncGenerator[bytes, None]) -> None:
     await events.aclose()
 
 
@@ -122,7 +110,7 @@ class LookupTests(NodeTestCase):
         """Contacts are sent at once and at their interval."""
         listener, listening = self.listen()
         self.assertEqual(listener.kinds, ["status", "peers"])
-        self.network.wait(PEERS_INTERVAL + 0.01)
+        self.network.wait(STATUS_INTERVAL * PEERS_EVERY + 0.01)
         self.assertEqual(listener.kinds.count("peers"), 2)
         listening.cancel()
         self.failureResultOf(listening)
@@ -166,6 +154,7 @@ class LookupTests(NodeTestCase):
         lookup = self.reader.node.find_nodes(KEY)
         lookup.cancel()
         self.failureResultOf(lookup, CancelledError)
+        self.network.wait(TELL_DELAY)
         self.assertEqual(len(listener.of("lookup")), 1)
         listening.cancel()
         self.failureResultOf(listening)
@@ -176,27 +165,41 @@ class LookupTests(NodeTestCase):
         began = self.now
         for _ in range(3 * LOOKUPS_PER_SECOND):
             self.get(self.reader)
-        self.assertLess(self.now, began + 1)
+        self.assertLess(self.now, began + 1 - TELL_DELAY)
+        self.network.wait(TELL_DELAY)
         self.assertEqual(len(listener.of("lookup")), LOOKUPS_PER_SECOND)
         self.network.wait(1)
         self.get(self.reader)
+        self.network.wait(TELL_DELAY)
         self.assertEqual(len(listener.of("lookup")), LOOKUPS_PER_SECOND + 1)
         listening.cancel()
         self.failureResultOf(listening)
 
     def test_slow_listener(self) -> None:
-        """For a listener that does not take events only the newest ones are kept."""
+        """For a listener that does not take events only the newest are kept, and the newest state."""
         listener = Listener(self.feed.events())
-        self.assertEqual([listener.next()[0], listener.next()[0]], ["status", "peers"])
+        self.successResultOf(listener.take())
+        self.assertEqual(listener.kinds, ["status", "peers"])
         while sum(self.reader.node.lookups_by_hops.values()) < MAX_PENDING_EVENTS:
             self.get(self.reader)
             self.network.wait(0.1)
         self.network.wait(5)
-        kinds = [listener.next()[0] for _ in range(MAX_PENDING_EVENTS)]
-        self.assertEqual(set(kinds), {"call", "lookup"})
         listener.received.clear()
-        listening = listener.listen()
-        self.network.wait(0.01)
-        self.assertEqual(listener.kinds, ["status", "peers"], "nothing else was kept")
+        taking = listener.take()
+        self.network.wait(STATUS_INTERVAL)
+        self.successResultOf(taking)
+        self.assertEqual(listener.kinds[:2], ["status", "peers"])
+        self.assertGreater(listener.of("status")[0]["at"], self.now - 2)
+        self.assertEqual(len(listener.kinds), 2 + MAX_PENDING_EVENTS)
+        self.assertEqual(set(listener.kinds[2:]), {"call", "lookup"})
+        self.successResultOf(Deferred.fromCoroutine(close(listener.events)))
+
+    def test_at_once(self) -> None:
+        """What happens within a moment is told together."""
+        listener, listening = self.listen()
+        self.get(self.reader)
+        self.network.wait(TELL_DELAY)
+        self.assertIn("lookup", listener.kinds)
+        self.assertEqual(listener.taken, [2, len(listener.received) - 2])
         listening.cancel()
         self.failureResultOf(listening)

@@ -1,5 +1,3 @@
-from typing import Any
-
 from attrs import evolve
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
@@ -21,6 +19,7 @@ from dht14.records.record import Record
 from dht14.records.store import PAGE_RECORDS, Refusal
 from dht14.sim.host import VirtualNode
 from dht14.sim.world import World
+from tests.app.listener import Listener
 
 DISK_FULL = "No space left on device"
 
@@ -86,7 +85,7 @@ class BeforeTests(NodeViewCase):
     def test_samples(self) -> None:
         """The metrics of the process are there; those of the node are not."""
         self.assertIsNone(self.view.metrics())
-        values = {sample.family.name: sample.value for sample in self.view.samples()}
+        values = {sample.series.family.name: sample.value for sample in self.view.samples()}
         self.assertEqual(
             values,
             {
@@ -159,7 +158,7 @@ class ReadinessTests(NodeViewCase):
         self.assertEqual((status["ready"], status["cut_off"]), (False, True))
         self.assertEqual(status["reasons"], ["hardly any contact answers: this node is cut off"])
         self.assertIn("firewall", status["advice"])
-        self.assertEqual({s.family.name: s.value for s in self.view.samples()}["dht14_cut_off"], 1)
+        self.assertEqual({s.series.family.name: s.value for s in self.view.samples()}["dht14_cut_off"], 1)
         self.world.partition()
         self.world.wait(120)
         self.assertEqual((self.view.readiness()["ready"], len(node.stack.table) > 0), (True, True))
@@ -173,7 +172,9 @@ class ReadinessTests(NodeViewCase):
         assert status["storage"] is not None
         self.assertEqual(status["storage"]["trouble"], "the database cannot be written")
         self.assertIn("Free space", status["advice"])
-        self.assertEqual({s.family.name: s.value for s in self.view.samples()}["dht14_disk_trouble"], 1)
+        self.assertEqual(
+            {s.series.family.name: s.value for s in self.view.samples()}["dht14_disk_trouble"], 1
+        )
         self.disk.writing_resumed()
         self.assertTrue(self.view.readiness()["ready"])
 
@@ -318,16 +319,11 @@ class ValueTests(NodeViewCase):
 
     def test_walk(self) -> None:
         """A walk yields each other node, and at last the sums."""
-        found: list[tuple[str, dict[str, Any]]] = []
-
-        async def walk() -> None:
-            async for one in self.view.walk(100):
-                found.append(one)
-
-        walking = Deferred.fromCoroutine(walk())
+        listener = Listener(self.view.walk(100))
+        walking = listener.listen()
         self.world.wait(5)
         self.successResultOf(walking)
-        *nodes, (kind, end) = found
+        *nodes, (kind, end) = listener.received
         self.assertEqual([kind for kind, _ in nodes], ["node"] * 3)
         self.assertEqual(sorted(node["holds_values"] for _, node in nodes), [False, True, True])
         self.assertTrue(all(node["reachable"] and node["rtt"] > 0 for _, node in nodes))

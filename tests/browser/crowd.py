@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred
 from dht14.app.node_events import totals
 from dht14.net.admin.access import AccessRules
 from dht14.net.admin.site import AdminParts, admin_factory
-from dht14.net.admin.view import PeerJson, StatusJson
+from dht14.net.admin.view import PeerJson, StatusJson, event
 from tests.net.admin.case import FakeView, parse_key
 
 OWN_ID = random.Random(0).getrandbits(256)
@@ -49,10 +49,10 @@ class CrowdedView(FakeView):
             holds_values=rng.random() < 0.95,
         )
 
-    async def events(self) -> AsyncGenerator[tuple[str, dict[str, Any]], None]:
+    async def events(self) -> AsyncGenerator[bytes, None]:
         for at in range(3):
-            yield "status", {"status": self.status(), "totals": totals(None), "at": at}
-        yield "peers", {"peers": self.peers()}
+            yield event("status", {"status": self.status(), "totals": totals(None), "at": at})
+        yield event("peers", {"peers": self.peers()})
         await Deferred()
 
 

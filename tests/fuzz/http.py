@@ -9,7 +9,7 @@ from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.logger import capturedLogs
 
 from dht14.kademlia.keyspace import hash_id
-from dht14.metrics import Family, Sample
+from dht14.metrics import Family, Sample, Series
 from dht14.net.admin.access import AccessRules
 from dht14.net.admin.site import AdminParts, admin_factory
 from tests.fuzz.steps import step, steps
@@ -59,7 +59,7 @@ class Browser:
         self.factory = admin_factory(
             AdminParts(
                 view=self.view,
-                samples=lambda: [Sample(REQUESTS, {"method": "ping"}, 5)],
+                samples=lambda: [Sample(Series(REQUESTS, {"method": "ping"}), 5)],
                 version="0.0",
                 parse_key=_parse_key,
                 set_log_level=self.view.levels.append,

@@ -1,6 +1,5 @@
 """The pages of the admin surface: what each path and verb answers."""
 
-import json
 from collections.abc import Callable
 from importlib.resources import files
 
@@ -191,8 +190,3 @@ def _receipt_json(key: int, receipt: Receipt) -> dict[str, object]:
         "wanted": receipt.wanted,
         "version": receipt.version,
     }
-
-
-def event(kind: str, content: object) -> bytes:
-    """Return one server-sent event."""
-    return f"event: {kind}\ndata: {json.dumps(content)}\n\n".encode()

@@ -1,7 +1,6 @@
 """Server-sent events: a response that goes on for as long as the client listens."""
 
 from collections.abc import AsyncGenerator, Callable
-from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
@@ -13,14 +12,14 @@ from zope.interface import implementer
 
 from dht14.net.admin.access import AccessRules
 from dht14.net.admin.endpoint import HttpError, check_sender, error_answer, header, parameters, write
-from dht14.net.admin.pages import event
 from dht14.net.admin.view import NodeView
 from dht14.node.timers import cancel_timer
 
 MAX_LISTENERS = 16
 """Clients that listen at once. The next one gets 429."""
 
-Events = AsyncGenerator[tuple[str, dict[str, Any]], None]
+Events = AsyncGenerator[bytes, None]
+"""Server-sent events, one or more at once."""
 
 HEARTBEAT_INTERVAL = 15.0
 """Seconds between two comments that a client ignores. Without them a client that has vanished would never be
@@ -167,8 +166,8 @@ class EventStream(Resource):
 
 
 async def _send(request: Request, flow: Flow, events: Events) -> None:
-    async for kind, content in events:
-        request.write(event(kind, content))
+    async for some in events:
+        request.write(some)
         await flow.ready()
 
 

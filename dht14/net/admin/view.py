@@ -4,8 +4,9 @@
 hex digits.
 """
 
+import json
 from collections.abc import AsyncGenerator
-from typing import TYPE_CHECKING, Any, Protocol, TypedDict
+from typing import TYPE_CHECKING, Protocol, TypedDict
 
 from dht14.records.kept import KeepRefusal
 from dht14.records.receipt import NoRecord, Receipt
@@ -303,9 +304,9 @@ class NodeView(Protocol):
     async def locate(self, key: int) -> list[HolderJson]:
         """Ask the nodes nearest to a key what they hold under it; this node is listed if it holds it."""
 
-    def walk(self, limit: int) -> AsyncGenerator[tuple[str, dict[str, Any]], None]:
-        """Ask the nodes of the network, at most `limit` of them, and yield each as (`node`,
-        `NetworkNodeJson`), at last (`end`, `WalkEndJson`)."""
+    def walk(self, limit: int) -> AsyncGenerator[bytes, None]:
+        """Ask the nodes of the network, at most `limit` of them, and yield server-sent events: `node` with a
+        `NetworkNodeJson` for each, at last `end` with a `WalkEndJson`."""
 
     async def trace(self, key: int) -> TraceJson:
         """Get a value and write down every call."""
@@ -313,9 +314,14 @@ class NodeView(Protocol):
     def watch(self, key: int) -> "KeyStates":
         """Return the states of a key, from now on."""
 
-    def events(self) -> AsyncGenerator[tuple[str, dict[str, Any]], None]:
-        """Yield what happens, as (kind, JSON object), until the iterator is closed."""
+    def events(self) -> AsyncGenerator[bytes, None]:
+        """Yield what happens, one or more server-sent events at once, until the iterator is closed."""
 
 
 class NotStarted(Exception):
     """The node has no id yet: it searches for its proof of work, or could not start."""
+
+
+def event(kind: str, content: object) -> bytes:
+    """Return one server-sent event."""
+    return f"event: {kind}\ndata: {json.dumps(content)}\n\n".encode()

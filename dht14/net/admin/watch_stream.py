@@ -1,7 +1,7 @@
 """`/v1/watch/KEY`: the value of a key, and each change of it, as server-sent events."""
 
 import base64
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.interfaces import IReactorTime
@@ -11,7 +11,7 @@ from dht14.net.admin.access import AccessRules
 from dht14.net.admin.asked import ParseKey, asked_key
 from dht14.net.admin.endpoint import HttpError
 from dht14.net.admin.streams import Events, EventStream
-from dht14.net.admin.view import NodeView
+from dht14.net.admin.view import NodeView, event
 from dht14.records.receipt import NoRecord
 from dht14.records.record import Record
 
@@ -34,14 +34,14 @@ class WatchStream(EventStream):
         key = asked_key(self._parse_key, segments[0])
         return lambda: self._states(key)
 
-    async def _states(self, key: int) -> AsyncGenerator[tuple[str, dict[str, Any]], None]:
+    async def _states(self, key: int) -> Events:
         states = self._view.watch(key)
         try:
             while (state := await states.following()) is not None:
                 if state in (NoRecord.NOT_READY, NoRecord.TOO_MANY_WATCHES):
-                    yield "refused", {"error": state.name.lower().replace("_", " ")}
+                    yield event("refused", {"error": state.name.lower().replace("_", " ")})
                 else:
-                    yield "state", self._json(key, state)
+                    yield event("state", self._json(key, state))
         finally:
             states.end()
 

@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.kademlia.keyspace import hash_id
-from dht14.metrics import Family, Sample
+from dht14.metrics import Family, Sample, Series
 from dht14.net.admin.access import AccessRules
 from dht14.net.admin.site import AdminParts, admin_factory
 from dht14.net.admin.view import (
@@ -29,6 +29,7 @@ from dht14.net.admin.view import (
     StatusJson,
     TraceJson,
     WatchesJson,
+    event,
 )
 from dht14.net.api.states import KeyStates
 from dht14.records.kept import KeepRefusal
@@ -187,20 +188,20 @@ class FakeView:
     def watch(self, key: int) -> KeyStates:
         return KeyStates(self.node, key)
 
-    def walk(self, limit: int) -> AsyncGenerator[tuple[str, dict[str, Any]], None]:
+    def walk(self, limit: int) -> AsyncGenerator[bytes, None]:
         if limit == 13:
             raise NotStarted
         self.limits.append(limit)
         return self.events()
 
-    async def events(self) -> AsyncGenerator[tuple[str, dict[str, Any]], None]:
+    async def events(self) -> AsyncGenerator[bytes, None]:
         try:
-            yield "status", {"n": 1}
+            yield event("status", {"n": 1})
             ended: Deferred[None] = Deferred()
             self.streams.append(ended)
             await ended
-            yield "status", {"n": 2}
-            yield "status", {"n": 3}
+            yield event("status", {"n": 2})
+            yield event("status", {"n": 3})
             await Deferred()
         finally:
             self.is_closed = True
@@ -218,7 +219,7 @@ class AdminCase(SynchronousTestCase):
         self.factory = admin_factory(
             AdminParts(
                 view=self.view,
-                samples=lambda: [Sample(REQUESTS, {"method": "ping"}, 5)],
+                samples=lambda: [Sample(Series(REQUESTS, {"method": "ping"}), 5)],
                 version="0.0",
                 parse_key=parse_key,
                 set_log_level=self.set_level,

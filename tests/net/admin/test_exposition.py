@@ -1,12 +1,28 @@
+from typing import Any
+
+from prometheus_client.exposition import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from twisted.trial.unittest import SynchronousTestCase
 
-from dht14.metrics import Family, Histogram, MetricKind, Sample
-from dht14.net.admin.exposition import Exposition
+from dht14.metrics import Family, Histogram, MetricKind, Sample, Series
+from dht14.net.admin.exposition import Exposition, NodeCollector
 
 REQUESTS = Family("dht14_test_requests_total", "Requests.")
 CONTACTS = Family("dht14_test_contacts", "Contacts.", MetricKind.GAUGE)
 LATENCY = Family("dht14_test_seconds", "Seconds.", MetricKind.HISTOGRAM, (0.1, 1.0))
+
+
+def numbers(page: bytes) -> dict[tuple[Any, ...], float]:
+    """Read a page: the values by name and labels."""
+    return {
+        (sample.name, *sorted(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(page.decode())
+        for sample in family.samples
+    }
+
+
+def name_of(sample: Sample) -> str:
+    return sample.series.family.name
 
 
 class ExpositionTests(SynchronousTestCase):
@@ -15,20 +31,16 @@ class ExpositionTests(SynchronousTestCase):
         for seconds in (0.05, 0.5, 0.7, 3.0):
             latency.observe(seconds)
         self.samples = [
-            Sample(REQUESTS, {"method": "ping", "outcome": "answered"}, 5),
-            Sample(REQUESTS, {"method": "store", "outcome": "failed"}, 2),
-            Sample(CONTACTS, {}, 7),
-            Sample(LATENCY, {"method": "ping"}, latency),
+            Sample(Series(REQUESTS, {"method": "ping", "outcome": "answered"}), 5),
+            Sample(Series(REQUESTS, {"method": "store", "outcome": "failed"}), 2),
+            Sample(Series(CONTACTS, {}), 7),
+            Sample(Series(LATENCY, {"method": "ping"}), latency),
         ]
         self.exposition = Exposition(lambda: self.samples, "1.2")
 
     def test_values(self) -> None:
         """Counters, gauges and histograms are exposed, buckets cumulative."""
-        found = {
-            (sample.name, *sorted(sample.labels.items())): sample.value
-            for family in text_string_to_metric_families(self.exposition.page().decode())
-            for sample in family.samples
-        }
+        found = numbers(self.exposition.page())
         ping = ("method", "ping")
         self.assertEqual(found["dht14_test_requests_total", ping, ("outcome", "answered")], 5)
         self.assertEqual(found[("dht14_test_contacts",)], 7)
@@ -36,6 +48,25 @@ class ExpositionTests(SynchronousTestCase):
         self.assertEqual(buckets, [1, 3, 4])
         self.assertEqual(found["dht14_test_seconds_count", ping], 4)
         self.assertAlmostEqual(found["dht14_test_seconds_sum", ping], 4.25)
+
+    def test_next_scrape(self) -> None:
+        """The next scrapes show numbers and series of their moment, as prometheus-client writes them."""
+        self.exposition.page()
+        latency = self.samples[-1].value
+        assert isinstance(latency, Histogram)
+        latency.observe(0.2)
+        self.samples[0] = self.samples[0]._replace(value=6)
+        self.assert_as_the_library()
+        strange = Series(REQUESTS, {"method": 'a "b" %s\n', "outcome": "100 %"})
+        self.samples.insert(0, Sample(strange, 1.5e-07))
+        self.assert_as_the_library()
+        self.samples.pop()
+        self.assert_as_the_library()
+
+    def assert_as_the_library(self) -> None:
+        expected = numbers(generate_latest(NodeCollector(sorted(self.samples, key=name_of))))
+        found = numbers(self.exposition.page())
+        self.assertEqual({one: value for one, value in found.items() if "dht14_test" in one[0]}, expected)
 
     def test_families(self) -> None:
         """Each family has its kind and its documentation, once."""
