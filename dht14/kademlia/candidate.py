@@ -15,6 +15,7 @@ from attrs import define
 
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.parameters import DOUBT_LIMIT, MAX_OTHER_ADDRESSES, MAX_SOURCES
+from dht14.kademlia.subnet_limits import Subnet
 
 
 class CandidateState(Enum):
@@ -37,6 +38,8 @@ class Candidate:
     contact: Contact
     hops: int
     """Answers that led to this contact: 0 for those with which the lookup began."""
+    subnet: Subnet | None = None
+    """That of the contact's address; None where subnets do not count."""
     state: CandidateState = CandidateState.UNASKED
     sources: "tuple[Candidate, ...]" = ()
     """The first few candidates that named this one; empty if the lookup began with it."""

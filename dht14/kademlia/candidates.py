@@ -43,10 +43,24 @@ class Candidates:
         if known is not None:
             known.named_again(contact, source)
         elif contact.node_id != self.own_id:
-            known = self._by_id[contact.node_id] = Candidate(
-                contact, hops, sources=(source,) if source else ()
-            )
+            subnet = self.subnet_of(contact.address[0])
+            known = Candidate(contact, hops, subnet, sources=(source,) if source else ())
+            self._by_id[contact.node_id] = known
             insort(self.ordered, (contact.node_id ^ self.target, known))
+
+    def begin_with(self, contacts: Iterable[Contact]) -> None:
+        """Add contacts that need no source; cheapest if they come nearest first, before all others."""
+        ordered, by_id, subnet_of = self.ordered, self._by_id, self.subnet_of
+        farthest = ordered[-1][0] if ordered else -1
+        for contact in contacts:
+            node_id = contact.node_id
+            distance = node_id ^ self.target
+            if distance <= farthest or node_id == self.own_id:
+                self.heard_of(contact)
+                continue
+            farthest = distance
+            candidate = by_id[node_id] = Candidate(contact, 0, subnet_of(contact.address[0]))
+            ordered.append((distance, candidate))
 
     def _named(self, source: Candidate, contacts: Iterable[Contact]) -> None:
         by_id, hops = self._by_id, source.hops + 1
@@ -61,7 +75,7 @@ class Candidates:
     def include_self(self, state: CandidateState, votes: bool) -> None:
         """Count this node itself as a candidate in this state."""
         distance = self.own_id ^ self.target
-        own = Candidate(Contact(self.own_id, ("", 0)), 0, state, votes=votes)
+        own = Candidate(Contact(self.own_id, ("", 0)), 0, state=state, votes=votes)
         index = bisect_left(self.ordered, (distance,))
         self.ordered[index : index + self.counts_self] = [(distance, own)]
         self._by_id[self.own_id] = own
@@ -80,14 +94,14 @@ class Candidates:
         self.unanswered += 1
         self.asked_count += 1
         self.asked_ids.add(candidate.contact.node_id)
-        if (subnet := self.subnet(candidate)) is not None:
+        if (subnet := candidate.subnet) is not None:
             self.reserved[subnet] += 1
 
     def answered(self, contact: Contact, nearer: Iterable[Contact], votes: bool) -> Candidate:
         """The contact did what it was asked, and named these others."""
         candidate = self.of(contact)
         candidate.votes = votes
-        candidate.contact = contact
+        self._met_at(candidate, contact)
         for source in candidate.sources:
             source.doubts -= 1 if candidate.state is CandidateState.ASKED else 2
         self._settle(candidate, CandidateState.ANSWERED)
@@ -97,7 +111,7 @@ class Candidates:
     def declined(self, contact: Contact, state: CandidateState, nearer: Iterable[Contact]) -> None:
         """The contact answered, but did not do what it was asked: it is REFUSED or OUTDATED now."""
         candidate = self.of(contact)
-        candidate.contact = contact
+        self._met_at(candidate, contact)
         self._settle(candidate, state)
         self._count_failure(candidate)
         self._release(candidate)
@@ -134,6 +148,11 @@ class Candidates:
             self._count_failure(candidate)
             self._try_other_address(candidate)
 
+    def _met_at(self, candidate: Candidate, contact: Contact) -> None:
+        if candidate.contact.address != contact.address:
+            candidate.subnet = self.subnet_of(contact.address[0])
+        candidate.contact = contact
+
     def _settle(self, candidate: Candidate, state: CandidateState) -> None:
         if candidate.state is CandidateState.ASKED:
             self.in_flight -= 1
@@ -147,17 +166,18 @@ class Candidates:
             source.doubts += 1
 
     def _count_failure(self, candidate: Candidate) -> None:
-        if (subnet := self.subnet(candidate)) is not None:
+        if (subnet := candidate.subnet) is not None:
             self.failures[subnet] += 1
 
     def _release(self, candidate: Candidate) -> None:
         """The candidate will hold nothing. One that is only silent may still say that it does."""
-        if (subnet := self.subnet(candidate)) is not None:
+        if (subnet := candidate.subnet) is not None:
             self.reserved[subnet] -= 1
 
     def _try_other_address(self, candidate: Candidate) -> None:
         if candidate.other_addresses:
-            candidate.contact, *others = candidate.other_addresses
+            other, *others = candidate.other_addresses
+            self._met_at(candidate, other)
             candidate.other_addresses = tuple(others)
             candidate.state = CandidateState.UNASKED
             self.asked_ids.discard(candidate.contact.node_id)
@@ -167,10 +187,6 @@ class Candidates:
     def of(self, contact: Contact) -> Candidate:
         """Return the candidate of this contact's id. Raises KeyError if the lookup has not heard of it."""
         return self._by_id[contact.node_id]
-
-    def subnet(self, candidate: Candidate) -> Subnet | None:
-        """Return the subnet of a candidate; None where subnets do not count."""
-        return self.subnet_of(candidate.contact.address[0])
 
     def count(self, state: CandidateState) -> int:
         """Return how many candidates are in this state."""

@@ -117,8 +117,7 @@ class Lookup:
 
     def heard_of(self, contacts: Iterable[Contact]) -> None:
         """The lookup begins with these contacts, or a trusted source knows them."""
-        for contact in contacts:
-            self.candidates.heard_of(contact)
+        self.candidates.begin_with(contacts)
 
     def include_self(self, state: CandidateState = CandidateState.ANSWERED, votes: bool = True) -> None:
         """Count this node itself as a contact in this state."""
@@ -197,7 +196,7 @@ class Lookup:
             width += self.spares
         settled = True
         # Looked up once: this loop is a tenth of the work of a node that joins.
-        take, radius = SubnetQuota(self.subnet_of).take, self.radius
+        take_of, radius = SubnetQuota(self.subnet_of).take_of, self.radius
         unasked, slow, answered = CandidateState.UNASKED, CandidateState.SLOW, CandidateState.ANSWERED
         for distance, candidate in self.candidates.ordered:
             is_far = hopeful >= width and distance > radius
@@ -210,13 +209,17 @@ class Lookup:
                 continue
             if state is slow and self.thorough:
                 settled = False
-            if state not in _COUNTED or not take(candidate.contact) or state not in _HOPEFUL:
+            if state not in _COUNTED or (candidate.subnet is not None and not take_of(candidate.subnet)):
+                continue
+            if state not in _HOPEFUL:
                 continue
             hopeful += 1
             initial += not candidate.hops
             if state is not answered:
                 settled = False
-                if state is unasked and self._may_ask():
+                if not self._may_ask():
+                    return False  # This one is waited for, and whatever follows cannot be asked now.
+                if state is unasked:
                     self.candidates.asked(candidate)
                     chosen.append(candidate.contact)
         short = hopeful < width and self.candidates.count(CandidateState.SLOW) > 0
@@ -227,7 +230,7 @@ class Lookup:
             return True
         if candidate.sources and not doubtful_too and candidate.is_doubtful:
             return True
-        subnet = self.candidates.subnet(candidate)
+        subnet = candidate.subnet
         if subnet is None:
             return False
         is_full = self.purpose is Purpose.STORE and self.candidates.reserved[subnet] >= SUBNET_IN_SET
@@ -269,7 +272,7 @@ class Lookup:
 
     def _nearest_members(self, count: int) -> list[Candidate]:
         members: list[Candidate] = []
-        take = SubnetQuota(self.subnet_of).take
+        take_of = SubnetQuota(self.subnet_of).take_of
         near, widest, unasked = 0, min(self.breadth, REPLICATION), CandidateState.UNASKED
         for _, candidate in self.candidates.ordered:
             state = candidate.state
@@ -277,7 +280,7 @@ class Lookup:
                 continue
             if state is unasked and self._is_passed_over(candidate, doubtful_too=False):
                 continue
-            if not take(candidate.contact):
+            if candidate.subnet is not None and not take_of(candidate.subnet):
                 continue
             near += 1
             if candidate.votes:
@@ -293,8 +296,10 @@ class Lookup:
         ones, but at most STAND_INS of them: a reader far from the key does not know who is just outside of
         its group, and takes farther nodes for them.
         """
-        members = self._nearest_members(GROUP + STAND_INS)
-        missing = min(len(members), GROUP) // 2 + 1
+        members = self._nearest_members(GROUP)
+        missing = len(members) // 2 + 1
+        if any(candidate.state is CandidateState.SLOW for candidate in members):
+            members = self._nearest_members(GROUP + STAND_INS)
         for index, candidate in enumerate(members):
             if candidate.state is CandidateState.UNASKED or (
                 index >= GROUP and not self._is_stand_in(members, index)

@@ -34,8 +34,10 @@ class SubnetQuota:
     def take(self, contact: Contact) -> bool:
         """Count the contact if its subnet's quota allows it. Return whether it did."""
         subnet = self.subnet_of(contact.address[0])
-        if subnet is None:
-            return True
+        return subnet is None or self.take_of(subnet)
+
+    def take_of(self, subnet: Subnet) -> bool:
+        """Count a contact of this subnet, as `take` does."""
         taken = self._taken.get(subnet, 0)
         self._taken[subnet] = taken + 1
         return taken < self.limit

@@ -98,8 +98,12 @@ class GetReplies:
             lookup.refused(contact)
 
     def _record(self, reply: Value) -> Record | None:
+        known = self.quorum.copy_in(reply.value, reply.version)
+        if known is not None and reply.replication <= known.replication:
+            if self._now + reply.ttl_ms / 1000 <= known.expires_at:
+                return known
         record = record_in(reply, self.key, self._now)
-        return record if self._is_believable(record) else None
+        return record if known is not None or self._is_believable(record) else None
 
     def _advertised(self, contact: Contact, reply: LargeValue) -> AdvertisedRecord | None:
         advertised = advertised_in(reply, self.key, self._now)
@@ -171,14 +175,14 @@ class GetReplies:
         """Return the contacts that had nothing."""
         return [contact for contact, held in self._held if held is None]
 
-    def to_fetch(self) -> list[tuple[AdvertisedRecord, list[ValueSource]]]:
-        """Return the advertised records greater than every received one, the greatest first, with their
-        holders.
+    def to_fetch(self, best: Record | None) -> list[tuple[AdvertisedRecord, list[ValueSource]]]:
+        """Return the advertised records greater than `best`, the greatest of those received, the greatest
+        first, with their holders.
 
         Those of distrusted contacts are returned only if there is nothing else.
         """
-        above = self.quorum.advertised_above(self.quorum.best_record)
-        if not above and self.quorum.best_record is None:
+        above = self.quorum.advertised_above(best)
+        if not above and best is None:
             return [(advertised, [source]) for advertised, source in self._doubtful]
         return [(advertised, self._sources[advertised.rank]) for advertised in above]
 
@@ -350,8 +354,8 @@ class RecordReader:
 
     async def _fetch_best(self, replies: GetReplies, deadline: float) -> Record | None:
         """Fetch the large values that were advertised, and return the greatest record."""
-        best, to_fetch = replies.quorum.best_record, replies.to_fetch()
-        if not to_fetch:
+        best = replies.quorum.best_record
+        if not (to_fetch := replies.to_fetch(best)):
             return best
         race = FetchRace(to_fetch, self._bulk, self._lookups.clock, best)
         await race.run(deadline - self._lookups.clock.seconds())

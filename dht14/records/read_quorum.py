@@ -7,7 +7,7 @@ from attrs import define, evolve, field
 from dht14.kademlia.parameters import LAPSE_WITNESSES
 from dht14.records.advertised import AdvertisedRecord
 from dht14.records.record import Kind, Record
-from dht14.records.version_floors import Floor
+from dht14.records.version_floors import NO_FLOOR, Floor
 
 Rank = tuple[Kind, int, bytes]
 
@@ -32,6 +32,8 @@ class ReadQuorum:
     """The ids of the nodes whose answer counts, by rank."""
     _expired: dict[int, Floor] = field(factory=dict, init=False)
     """The version floors that nodes remember of expired records, by node id."""
+    _best: Rank | None = field(default=None, init=False)
+    """The greatest rank that counts: every answer is compared with it, several times."""
 
     @property
     def best(self) -> Record | AdvertisedRecord | None:
@@ -42,6 +44,8 @@ class ReadQuorum:
     @property
     def best_record(self) -> Record | None:
         """The greatest record whose value was received."""
+        if isinstance(best := self.best, Record):
+            return best
         records = [found for found in self._heard.values() if isinstance(found, Record)]
         standing = (record for record in records if self._counts(record.rank))
         return max(standing, key=lambda record: record.rank, default=None)
@@ -67,19 +71,30 @@ class ReadQuorum:
         holders = self._holders.setdefault(rank, set())
         if holder is not None:
             holders.add(holder)
+        self._find_best()
+
+    def copy_in(self, value: bytes, version: int) -> Record | None:
+        """Return the greatest record if these are its value and version. Most answers of a read are copies of
+        the first one."""
+        best = self.best
+        if isinstance(best, Record) and best.version == version and best.value == value:
+            return best
+        return None
 
     def reported_expired(self, floor: Floor, holder: int) -> None:
         """A node reported that its record of the key has expired."""
-        self._expired[holder] = floor
+        if floor != NO_FLOOR:
+            self._expired[holder] = floor
+            self._find_best()
 
     def is_over(self, rank: Rank) -> bool:
         """Whether more nodes than hold this record remember a greater one that has expired."""
         witnesses = sum(floor > rank[:2] for floor in self._expired.values())
         return witnesses >= LAPSE_WITNESSES and witnesses > len(self._holders.get(rank, ()))
 
-    @property
-    def _best(self) -> Rank | None:
-        return max(filter(self._counts, self._heard), default=None)
+    def _find_best(self) -> None:
+        standing = filter(self._counts, self._heard) if self._expired else self._heard
+        self._best = max(standing, default=None)
 
     def _counts(self, rank: Rank) -> bool:
         witnesses = sum(floor >= rank[:2] for floor in self._expired.values())
@@ -87,6 +102,8 @@ class ReadQuorum:
 
     def advertised_above(self, record: Record | None) -> list[AdvertisedRecord]:
         """Return the advertised records that are greater than `record`, the greatest first."""
+        if record is not None and record is self.best:
+            return []
         floor = None if record is None else record.rank
         ranks = (
             rank
