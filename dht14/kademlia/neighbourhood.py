@@ -36,11 +36,9 @@ class Neighbourhood:
 
     def is_near(self, target: int, count: int) -> bool:
         """Whether this node is one of the `count` nodes nearest to `target`, as far as it can tell."""
-        table = self.table
-        if table.count_nearer(target, count) < count:
-            return True
         if not count:
             return False
+        table = self.table
         own_distance = table.own_id ^ target
         nearest = table.holders(target, count)
         if len(nearest) < count or own_distance < nearest[-1].node_id ^ target:

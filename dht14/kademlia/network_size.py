@@ -30,6 +30,8 @@ expected. Chance makes a place 1.5 times as dense as that for one key in 2,000, 
 the error of the estimate. All items together, and with the estimate of a node that has just joined, less than
 one key in 1,000 is called crowded by mistake."""
 
+_CROWDED_SPACE = sorted((count, expected * ID_SPACE) for count, expected in CROWDED.items())
+
 
 def density(distances: Sequence[int]) -> float:
     """Return how many nodes the whole space would hold if it were as dense as here; the distances are sorted.
@@ -63,11 +65,13 @@ class NetworkSize:
 
 def is_crowded(distances: Sequence[int], size: float) -> bool:
     """Whether nodes at these distances, sorted, are too near to a key for a network of this size."""
-    return any(
-        distances[count - 1] * size < expected * ID_SPACE
-        for count, expected in CROWDED.items()
-        if count <= len(distances)
-    )
+    known = len(distances)
+    for count, space in _CROWDED_SPACE:
+        if count > known:
+            return False
+        if distances[count - 1] * size < space:
+            return True
+    return False
 
 
 def region_radius(size: float, replication: int) -> int:

@@ -132,6 +132,11 @@ SPARES_NEAR, SPARES_FAR = 1, 2
 """Contacts that a read asks beyond the votes that it misses, so that it waits for no single one. Over far
 paths it needs the third of five answers, instead of the third of four."""
 
+BUSY_TURN = 0.003
+"""Seconds. Where a turn of the reactor takes as long as this, the process is busy: its work decides how long
+a read takes, and a spare is a fourth of that work. So a read over near paths asks none then. It still asks
+others when an answer is overdue."""
+
 CONTENT_SPARES_NEAR, CONTENT_SPARES_FAR = 1, 4
 """The same where the key is known to be that of content: the first value proves itself, and ends the read."""
 

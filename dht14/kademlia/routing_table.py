@@ -25,6 +25,7 @@ from dht14.kademlia.parameters import (
     NEIGHBOURS,
     OUTAGE_CALLS,
     PROBES_IN_DOUBT,
+    REPLICATION,
     SUBNET_IN_BUCKET,
     SUBNET_IN_TABLE,
     SUSPECT_INTERVAL,
@@ -67,6 +68,8 @@ class RoutingTable:
     _ping_order: PingOrder = field(factory=PingOrder, init=False)
     _neighbours: tuple[int, tuple[Contact, ...]] = field(default=(0, ()), init=False)
     """What `neighbours` returns, and the revision at which it was found."""
+    _held_by: tuple[int, int, list[Contact]] = field(default=(-1, 0, []), init=False)
+    """The revision and the target of the last `holders`, and at least as many of them as were asked for."""
 
     def __attrs_post_init__(self) -> None:
         self._buckets = [KBucket(bucket_capacity(0))]
@@ -219,7 +222,17 @@ class RoutingTable:
         return known
 
     def holders(self, target: int, count: int) -> list[Contact]:
-        """Return the `count` live contacts nearest to `target`, of each subnet no more than its quota."""
+        """Return the `count` live contacts nearest to `target`, of each subnet no more than its quota.
+
+        Those of the last target are remembered: one operation asks for them several times.
+        """
+        revision, last, chosen = self._held_by
+        if revision != self.revision or last != target or len(chosen) < count:
+            chosen = self._find_holders(target, max(count, REPLICATION))
+            self._held_by = self.revision, target, chosen
+        return chosen[:count]
+
+    def _find_holders(self, target: int, count: int) -> list[Contact]:
         wanted = count
         while True:
             found = self.closest(target, wanted, live_only=True)
@@ -236,12 +249,6 @@ class RoutingTable:
     def serves_values(self, node_id: int) -> bool:
         """Whether this contact holds values, as far as is known."""
         return (entry := self._entries.get(node_id)) is None or entry.holds_values
-
-    def count_nearer(self, target: int, count: int) -> int:
-        """Return how many live contacts are nearer to `target` than this node; exact below `count`."""
-        own_distance = self.own_id ^ target
-        block = self._ids.block_around(target, count + len(self._suspects))
-        return sum(i ^ target < own_distance and i not in self._suspects for i in block)
 
     def is_suspect(self, node_id: int) -> bool:
         """Whether the last call to this contact failed."""

@@ -44,6 +44,11 @@ def record_in(reply: Value, key: int, now: float) -> Record:
     )
 
 
+def is_within(reply: Value, record: Record, now: float) -> bool:
+    """Whether a copy of this record is to have no more copies, and to live no longer."""
+    return reply.replication <= record.replication and now + reply.ttl_ms / 1000 <= record.expires_at
+
+
 def advertised_in(reply: LargeValue, key: int, now: float) -> AdvertisedRecord:
     """Return what a holder says of a record with a large value. It may be anything, too."""
     return AdvertisedRecord(

@@ -31,7 +31,7 @@ from dht14.kademlia.parameters import (
     SPARES_NEAR,
     K,
 )
-from dht14.node.fetch import FetchRace, ValueSource, advertised_in, record_in
+from dht14.node.fetch import FetchRace, ValueSource, advertised_in, is_within, record_in
 from dht14.node.lookup_run import AnyLookup
 from dht14.node.lookups import Lookups
 from dht14.node.network_clock import NetworkClock
@@ -99,9 +99,8 @@ class GetReplies:
 
     def _record(self, reply: Value) -> Record | None:
         known = self.quorum.copy_in(reply.value, reply.version)
-        if known is not None and reply.replication <= known.replication:
-            if self._now + reply.ttl_ms / 1000 <= known.expires_at:
-                return known
+        if known is not None and is_within(reply, known, self._now):
+            return known
         record = record_in(reply, self.key, self._now)
         return record if known is not None or self._is_believable(record) else None
 
@@ -337,9 +336,9 @@ class RecordReader:
             lookup.include_self()
         lookup.thorough = own is None or replies.exhaustive
         if replies.is_content:
-            replies.spares = CONTENT_SPARES_FAR if lookup.is_far else CONTENT_SPARES_NEAR
+            replies.spares = lookups.spares(lookup, CONTENT_SPARES_NEAR, CONTENT_SPARES_FAR)
         else:
-            replies.spares = SPARES_FAR if lookup.is_far else SPARES_NEAR
+            replies.spares = lookups.spares(lookup, SPARES_NEAR, SPARES_FAR)
         votes = 1 if replies.is_content else max(lookup.missing_votes(replies.quorum.holders), 0)
         lookup.alpha = votes + replies.spares
         if not replies.exhaustive:

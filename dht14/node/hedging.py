@@ -15,7 +15,14 @@ from itertools import count
 from attrs import define, field
 from twisted.internet.interfaces import IReactorTime
 
-from dht14.kademlia.parameters import HEDGE_FACTOR, HEDGE_MIN, HEDGE_TURNS, HEDGE_UNANSWERED, HEDGE_USUAL
+from dht14.kademlia.parameters import (
+    BUSY_TURN,
+    HEDGE_FACTOR,
+    HEDGE_MIN,
+    HEDGE_TURNS,
+    HEDGE_UNANSWERED,
+    HEDGE_USUAL,
+)
 from dht14.node.deadline_queue import DeadlineQueue
 
 
@@ -52,6 +59,11 @@ class Hedges:
 
     def __attrs_post_init__(self) -> None:
         self._deadlines = DeadlineQueue(self.clock, self._running, self._look)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether this process had more to do than to wait for answers when it looked last."""
+        return self._deadlines.turn >= BUSY_TURN
 
     def begin(self, usual_rtt: float, overdue: Callable[[], None]) -> int:
         """A read has asked its first contacts, to which the usual round trip is this many seconds. Call

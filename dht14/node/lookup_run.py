@@ -6,24 +6,17 @@ from typing import TypeVar
 
 from attrs import define, field
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.disjoint_lookup import DisjointLookup
 from dht14.kademlia.lookup import Lookup
 from dht14.kademlia.parameters import HEDGE_CALLS, OPERATION_TIMEOUT
 from dht14.node.hedging import Hedges
+from dht14.node.lookup_deadlines import LookupDeadlines
 from dht14.node.ports import Rpc
-from dht14.node.timers import cancel_timer
 from dht14.wire.messages import Reply, Request
 
 T = TypeVar("T")
-
-LATE = 0.1
-"""Seconds that a deadline is late at the most, unless this process was stopped or is very busy."""
-
-TIME_AFTER_STOP = 1.0
-"""Seconds that a lookup has when its deadline came late."""
 
 AnyLookup = Lookup | DisjointLookup
 
@@ -50,29 +43,26 @@ class LookupRun:
     _hedges: Hedges | None = field(init=False, default=None)
     """For a read over one path; other lookups go by the soft timeouts alone."""
     _read_id: int = field(init=False, default=0)
-    _deadline: IDelayedCall | None = field(init=False, default=None)
+    _deadlines: LookupDeadlines | None = field(init=False, default=None)
+    """None before its first calls are made, and once it has ended."""
+    _lookup_id: int = field(init=False, default=0)
 
-    def run(self, clock: IReactorTime, timeout: float = OPERATION_TIMEOUT) -> "Deferred[AnyLookup]":
+    def run(self, deadlines: LookupDeadlines, timeout: float = OPERATION_TIMEOUT) -> "Deferred[AnyLookup]":
         """Begin. Fires with the lookup when it has finished, or as it is after `timeout` seconds."""
         self._proceed()
         if not self._done.called:
-            self._set_deadline(clock, timeout)
-            self._done.addBoth(self._stop_deadline)
+            self._deadlines = deadlines
+            self._lookup_id = deadlines.begin(timeout, self._end)
+            self._done.addBoth(self._stop)
         return self._done
 
-    def _set_deadline(self, clock: IReactorTime, timeout: float) -> None:
-        self._deadline = clock.callLater(timeout, self._time_over, clock, clock.seconds() + timeout)
-
-    def _time_over(self, clock: IReactorTime, due: float) -> None:
-        """End, unless this process was stopped: then answers have come that it has not read. Without them a
-        read would end on what this node itself has, however old."""
-        if clock.seconds() - due > LATE:
-            self._set_deadline(clock, TIME_AFTER_STOP)
-        else:
-            self._end()
-
-    def _stop_deadline(self, result: T) -> T:
-        cancel_timer(self._deadline)
+    def _stop(self, result: T) -> T:
+        if self._deadlines is not None:
+            self._deadlines.ended(self._lookup_id)
+            self._deadlines = None
+        if self._hedges is not None:
+            self._hedges.ended(self._read_id)
+            self._hedges = None
         return result
 
     def hedge(self, hedges: Hedges, lookup: Lookup) -> None:
@@ -80,17 +70,10 @@ class LookupRun:
         if not self._done.called:
             self._hedges = hedges
             self._read_id = hedges.begin(lookup.usual_rtt, partial(self._overdue, lookup))
-            self._done.addBoth(self._stop_hedging)
 
     def _overdue(self, lookup: Lookup) -> None:
         lookup.hedge(HEDGE_CALLS)
         self._proceed()
-
-    def _stop_hedging(self, result: T) -> T:
-        if self._hedges is not None:
-            self._hedges.ended(self._read_id)
-            self._hedges = None
-        return result
 
     def _proceed(self) -> bool:
         """Something has happened to the lookup: ask the contacts that it chooses now. Return whether it chose

@@ -19,6 +19,7 @@ from dht14.kademlia.neighbourhood import Neighbourhood
 from dht14.kademlia.parameters import ALPHA, ALPHA_FAR, GROUP, OPERATION_TIMEOUT, PATHS, K
 from dht14.kademlia.routing_table import RoutingTable
 from dht14.node.hedging import Hedges
+from dht14.node.lookup_deadlines import LookupDeadlines
 from dht14.node.lookup_run import AnyLookup, LookupRun, OnReply
 from dht14.node.ports import Rpc
 from dht14.records.store import Refusal
@@ -47,12 +48,14 @@ class Lookups:
     lookups_by_hops: Counter[int] = field(factory=Counter, init=False)
     """Finished lookups by their number of hops."""
     eclipse_detector: EclipseDetector = field(init=False)
+    _deadlines: LookupDeadlines = field(init=False)
     _hedges: Hedges = field(init=False)
     observer: LookupObserver | None = field(default=None, init=False)
     """None unless an operator looks."""
 
     def __attrs_post_init__(self) -> None:
         self.eclipse_detector = EclipseDetector(self.neighbourhood)
+        self._deadlines = LookupDeadlines(self.clock)
         self._hedges = Hedges(self.clock)
 
     @property
@@ -62,7 +65,15 @@ class Lookups:
 
     def stop(self) -> None:
         """The node stops: leave no timer. Its `Rpc` has failed the calls under way."""
+        self._deadlines.stop()
         self._hedges.stop()
+
+    def spares(self, lookup: Lookup, near: int, far: int) -> int:
+        """Return how many contacts a read asks beyond those that it needs: these many over near paths and
+        over far ones, and over near ones none while this process is busy."""
+        if lookup.is_far:
+            return far
+        return 0 if self._hedges.is_busy else near
 
     def over(self, rpc: Rpc) -> "Lookups":
         """Return lookups that use another `Rpc`, and share all else with these."""
@@ -110,7 +121,7 @@ class Lookups:
         if self.observer is not None:
             rpc = self.observer.lookup_began(lookup, request, rpc)
         run = LookupRun(lookup, request, partial(self._replied, on_reply), rpc)
-        ended = run.run(self.clock, max(timeout, 0.0))
+        ended = run.run(self._deadlines, max(timeout, 0.0))
         if isinstance(lookup, Lookup) and isinstance(request, FindValue):
             run.hedge(self._hedges, lookup)
         return ended.addCallbacks(lambda _: self._ended(lookup), partial(self._cancelled, lookup))

@@ -5,23 +5,21 @@ from typing import Protocol
 from weakref import ref
 
 MAX_READY = 512
-"""Sessions of one process with ciphers. A pair of ciphers takes 5 KiB, thirty times as much as its keys, and
-4 µs to make again."""
+"""Sessions of one process with ciphers. A pair of ciphers takes 5 KiB, thirty times as much as its keys."""
 
 
 class HasCiphers(Protocol):
     """A session, as far as it matters here."""
 
     def release_ciphers(self) -> None:
-        """Free the memory of the ciphers; the next packet makes them again."""
+        """Free the memory of the ciphers."""
 
 
 class ReadyCiphers:
     """Limits how many sessions keep their ciphers.
 
-    The first to have made them is the first to release them, even if it is busy: it makes them again with its
-    next packet, at a cost that all `limit` others share. So a packet of a session that is ready costs nothing
-    here.
+    The first to have made them is the first to release them, even if it is busy: it makes them again soon, at
+    a cost that all `limit` others share. So a packet of a session that is ready costs nothing here.
     """
 
     def __init__(self, limit: int = MAX_READY) -> None:

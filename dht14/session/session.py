@@ -41,6 +41,11 @@ MIN_DATA_BYTES = HEAD_BYTES + AEAD_TAG_BYTES
 _NONCE_HEAD = bytes(4)
 _counter_in = Struct(">9xQ").unpack
 
+PACKETS_TO_KEEP = 16
+"""Each time this many packets have passed in both directions, a session keeps its ciphers. To make one for
+one packet costs 1 µs; to keep a pair, and to free that of another session, 5 µs. Where more sessions are busy
+than may keep theirs, to keep them with each packet costs more than it saves."""
+
 Cipher = Callable[[bytes, bytes, bytes], bytes]
 """From nonce, text and associated data to the sealed or opened text."""
 
@@ -77,7 +82,7 @@ class Session:
     _peer_key: bytes
     _encrypt: Cipher | None = field(default=None, init=False)
     _decrypt: Cipher | None = field(default=None, init=False)
-    """Made of the keys when needed, both at once: most sessions are quiet."""
+    """Made of the keys, both at once, where PACKETS_TO_KEEP packets have passed: most sessions are quiet."""
     sent: int = field(default=0, init=False)
     """How many packets were sealed: the counter of the next one."""
     older: "Session | None" = field(default=None, init=False)
@@ -123,14 +128,16 @@ class Session:
         is_old = now - self.made_at >= MAX_AGE or self.sent >= MAX_PACKETS
         return is_old or now - self.used_at >= idle
 
-    def _make_ciphers(self) -> tuple[Cipher, Cipher]:
-        encrypt = self._encrypt = AESGCM(self._own_key).encrypt
-        decrypt = self._decrypt = AESGCM(self._peer_key).decrypt
-        READY_CIPHERS.made(self)
-        return encrypt, decrypt
+    def _cipher(self, key: bytes) -> AESGCM:
+        """Return a cipher for one packet; keep those of both keys from time to time."""
+        if (self.sent + self._window.latest) % PACKETS_TO_KEEP == PACKETS_TO_KEEP - 1:
+            self._encrypt = AESGCM(self._own_key).encrypt
+            self._decrypt = AESGCM(self._peer_key).decrypt
+            READY_CIPHERS.made(self)
+        return AESGCM(key)
 
     def release_ciphers(self) -> None:
-        """Free the memory of the ciphers; the next packet makes them again."""
+        """Free the memory of the ciphers; one of the next packets makes them again."""
         self._encrypt = self._decrypt = None
 
     def answer(self, payload: bytes, now: float) -> bytes:
@@ -142,7 +149,7 @@ class Session:
         head = self._header + count
         encrypt = self._encrypt
         if encrypt is None:
-            encrypt, _ = self._make_ciphers()
+            encrypt = self._cipher(self._own_key).encrypt
         accepting = self.accepting
         if accepting is None:
             return head + encrypt(_NONCE_HEAD + count, payload, head)
@@ -174,7 +181,7 @@ class Session:
             return None
         decrypt = self._decrypt
         if decrypt is None:
-            _, decrypt = self._make_ciphers()
+            decrypt = self._cipher(self._peer_key).decrypt
         try:
             opened = decrypt(_NONCE_HEAD + head[9:], datagram[HEAD_BYTES:], head)
         except InvalidTag:

@@ -6,6 +6,7 @@ from twisted.internet.defer import Deferred
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.keyspace import hash_id, random_id
 from dht14.kademlia.parameters import (
+    BUSY_TURN,
     CONTENT_SPARES_NEAR,
     QUORUM,
     REPLICATION,
@@ -106,6 +107,20 @@ class GetTests(NodeTestCase):
         move_away(peers[25])
         self.assertEqual(self.get(peers[25]), b"value")
         self.assertEqual(self.asked(peers, FindValue), QUORUM + SPARES_FAR)
+
+    def test_busy(self) -> None:
+        """Where the work of this process decides how long a get takes, no spare is asked, of content nor of
+        other values."""
+        peers = self.cluster(30)
+        content, reader = hash_id(b"content"), peers[25]
+        self.put(reader, b"value")
+        self.put(reader, b"content", content)
+        reader.node._lookups._hedges._deadlines.turn = BUSY_TURN
+        for key, is_content, asked in ((KEY, False, QUORUM), (content, True, 1)):
+            for peer in peers:
+                peer.asked.clear()
+            self.network.result(reader.node.get(key, content=is_content))
+            self.assertEqual(self.asked(peers, FindValue), asked)
 
     def test_overdue(self) -> None:
         """Where the first answer came at once, others stand in for dead holders long before they count as

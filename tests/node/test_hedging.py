@@ -77,6 +77,16 @@ class HedgesTests(SynchronousTestCase):
         self.wait(HEDGE_MIN + TIMER_RESOLUTION)
         self.assert_overdue(HEDGE_TURNS * turn)
 
+    def test_is_busy(self) -> None:
+        """A process is busy while its turns take long, and no longer when they are short again."""
+        self.begin()
+        self.assertFalse(self.hedges.is_busy)
+        self.clock.callLater(HEDGE_MIN, lambda: setattr(self.clock, "rightNow", self.clock.rightNow + 0.01))
+        self.wait(HEDGE_MIN + TIMER_RESOLUTION)
+        self.assertTrue(self.hedges.is_busy)
+        self.wait(4 * HEDGE_UNANSWERED)
+        self.assertFalse(self.hedges.is_busy)
+
     def test_ended(self) -> None:
         """Nothing happens for a read that has ended. No timer runs when all have, or the node stops."""
         self.begin()

@@ -6,7 +6,8 @@ from dht14.kademlia.candidate import CandidateState
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.lookup import Lookup
 from dht14.kademlia.parameters import ALPHA, OPERATION_TIMEOUT
-from dht14.node.lookup_run import LATE, TIME_AFTER_STOP, AnyLookup, LookupRun
+from dht14.node.lookup_deadlines import LATE, TIME_AFTER_STOP, LookupDeadlines
+from dht14.node.lookup_run import AnyLookup, LookupRun
 from dht14.node.ports import CallObserver
 from dht14.wire.messages import FindNode, Nodes, Reply, Request
 from tests.fakes import RpcRecorder, contact
@@ -32,12 +33,18 @@ class HastyRpc(RpcRecorder):
 class SearchTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
+        self.deadlines = LookupDeadlines(self.clock)
         self.rpc = RpcRecorder()
         self.lookup = Lookup(TARGET, own_id=99, width=3)
 
     def run_search(self, *known: Contact, rpc: RpcRecorder | None = None):
         self.lookup.heard_of(known)
-        return LookupRun(self.lookup, FindNode(TARGET), on_reply, rpc or self.rpc).run(self.clock)
+        return LookupRun(self.lookup, FindNode(TARGET), on_reply, rpc or self.rpc).run(self.deadlines)
+
+    def assert_no_timer(self) -> None:
+        """The timer of all lookups is not set again when none is under way."""
+        self.clock.pump([OPERATION_TIMEOUT, 0.0])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def answer(self, number: int, *named: Contact) -> None:
         """The call of this number is answered with these contacts."""
@@ -48,7 +55,7 @@ class SearchTests(SynchronousTestCase):
         """Without contacts a search is over at once, with nothing."""
         found = self.run_search()
         self.assertEqual(self.successResultOf(found).nearest(), [])
-        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assert_no_timer()
 
     def test_time_over(self) -> None:
         """A search ends after its time as it is."""
@@ -57,7 +64,7 @@ class SearchTests(SynchronousTestCase):
         self.clock.advance(OPERATION_TIMEOUT)
         self.assertEqual(self.successResultOf(found).nearest(), CLUSTER[:1])
         self.assertFalse(self.lookup.finished)
-        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assert_no_timer()
 
     def test_stopped(self) -> None:
         """Where the process was stopped meanwhile, the answers that wait are read before the search ends."""
@@ -67,7 +74,7 @@ class SearchTests(SynchronousTestCase):
         self.assertNoResult(found)
         self.answer(1)
         self.assertEqual(self.successResultOf(found).nearest(), CLUSTER[:2])
-        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assert_no_timer()
 
     def test_stopped_and_unanswered(self) -> None:
         """It does not wait for ever."""
@@ -75,7 +82,7 @@ class SearchTests(SynchronousTestCase):
         self.clock.advance(OPERATION_TIMEOUT + 2 * LATE)
         self.clock.advance(TIME_AFTER_STOP)
         self.assertEqual(self.successResultOf(found).nearest(), [])
-        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assert_no_timer()
 
     def test_converges(self) -> None:
         """Named nodes are asked, nearest first, until the nearest have answered; no call is left."""
@@ -88,7 +95,7 @@ class SearchTests(SynchronousTestCase):
             self.answer(number)
         self.assertEqual(self.successResultOf(found).nearest(), CLUSTER[:3])
         self.assertEqual({request for _, request, _ in self.rpc.calls}, {FindNode(TARGET)})
-        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assert_no_timer()
 
     def test_parallel(self) -> None:
         """As many are asked at once as the lookup wants, and one more for each that is slow."""
@@ -156,4 +163,4 @@ class SearchTests(SynchronousTestCase):
         self.failureResultOf(found, CancelledError)
         self.answer(0, *CLUSTER)
         self.assertEqual(len(self.rpc.calls), 1)
-        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assert_no_timer()

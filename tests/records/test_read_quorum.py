@@ -55,6 +55,17 @@ class ReadQuorumTests(SynchronousTestCase):
             self.assertEqual(quorum.best, records[3])
             self.assertEqual([i in quorum.holders for i in range(4)], [one is records[3] for one in order])
 
+    def test_copy_in(self) -> None:
+        """The greatest record is known by its value and version; another value or version is another record,
+        and a record that has expired since is none."""
+        quorum = heard(record(b"v", 1), record(b"w", 2))
+        self.assertEqual(quorum.copy_in(b"w", 2), record(b"w", 2))
+        for value, version in ((b"v", 1), (b"w", 1), (b"x", 2)):
+            self.assertIsNone(quorum.copy_in(value, version))
+        for witness in (7, 8):
+            quorum.reported_expired(Floor(Kind.OPEN, 2), witness)
+        self.assertIsNone(quorum.copy_in(b"w", 2))
+
     def test_copies(self) -> None:
         """Of the copies of a record the later end and the greater number of copies count, in any order; an
         advertisement counts beside a value as well."""
