@@ -343,5 +343,7 @@ class RoutingTable:
         assert all(subnet is None or count <= SUBNET_IN_TABLE for subnet, count in per_subnet.items())
         assert held == self._entries and sorted(held) == self._ids.all()
         assert list(self.neighbours()) == self.closest(self.own_id, NEIGHBOURS)
+        revision, target, holders = self._held_by
+        assert revision != self.revision or holders == self._find_holders(target, len(holders))
         assert self._suspects == {node_id for node_id, entry in held.items() if entry.misses}
         assert 0 <= self._answering <= 1

@@ -2,9 +2,9 @@
 
 A read asks as many of the group of the key as it needs, and spare nodes where waiting costs more than asking
 does (`Lookups.spares`), so that a lost datagram rarely stalls it. It ends when most of the group have the
-record that it returns, or at once if the record proves itself (content). Otherwise it ends when all near nodes
-have answered, and returns the greatest record they have. A write is acknowledged only when most of the group
-have it; so a read that begins later does not end on the record that the write replaced.
+record that it returns, or at once if the record proves itself (content). Otherwise it ends when all near
+nodes have answered, and returns the greatest record they have. A write is acknowledged only when most of the
+group have it; so a read that begins later does not end on the record that the write replaced.
 """
 
 from collections import Counter

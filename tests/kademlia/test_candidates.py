@@ -14,8 +14,7 @@ class CandidatesTests(SynchronousTestCase):
         self.candidates = Candidates(0, OWN, first_byte, set())
 
     def begin(self, *node_ids: int) -> None:
-        for one in contacts(*node_ids):
-            self.candidates.heard_of(one)
+        self.candidates.begin_with(contacts(*node_ids))
 
     def ask(self, *node_ids: int) -> None:
         for one in contacts(*node_ids):
@@ -29,6 +28,25 @@ class CandidatesTests(SynchronousTestCase):
         self.begin(5, 2, 9, 5, OWN, 1)
         self.assertEqual([distance for distance, _ in self.candidates.ordered], [1, 2, 5, 9])
         self.assertEqual(ids(self.candidates.in_states(CandidateState.UNASKED)), [1, 2, 5, 9])
+
+    def test_begin_with(self) -> None:
+        """It makes no difference in which order, and in how many parts, the first contacts come."""
+        for parts in ([[1, 2, 5, 9]], [[9, 5], [2, 1]], [[2, 9], [1, 5, 9]], [[1, OWN, 2], [5], [9]]):
+            self.setUp()
+            for part in parts:
+                self.begin(*part)
+            self.assertEqual(ids(self.candidates.in_states(CandidateState.UNASKED)), [1, 2, 5, 9])
+
+    def test_other_address(self) -> None:
+        """A candidate counts in the subnet of the address at which it is called."""
+        here, there = Contact(1, ("7.0.0.1", 1)), Contact(1, ("8.0.0.1", 1))
+        for each in (here, there):
+            self.candidates.heard_of(each)
+        candidate = self.candidates.of(here)
+        self.candidates.asked(candidate)
+        self.assertEqual(candidate.subnet, first_byte("7.0.0.1"))
+        self.candidates.failed(here)
+        self.assertEqual((candidate.contact, candidate.subnet), (there, first_byte("8.0.0.1")))
 
     def test_self(self) -> None:
         """This node is a candidate only if it is included; including it again replaces its state."""
