@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from attrs import define, field
 
-from dht14.database.limits import EVICTION_TRIES, Growth, Shortfall, SpaceLimits, refusal_for
+from dht14.database.limits import EVICTION_TRIES, NO_SHORTFALL, Growth, Shortfall, SpaceLimits, refusal_for
 from dht14.kademlia.keyspace import id_from_bytes, id_to_bytes
 from dht14.records.record import Kind, Record
 from dht14.records.store import (
@@ -203,6 +203,10 @@ class MemoryStore:
 
     def _evict_for(self, record: Record, now: float) -> Shortfall:
         """Evict until the record can be held. Return what is missing then."""
+        held = self._records.get(record.key)
+        growth = _size(record) - (0 if held is None else _size(held))
+        if SpaceLimits(self.limit, self.writer_share).is_far_from_full(self.size, growth):
+            return NO_SHORTFALL
         shortfall = self._shortfall(record)
         if shortfall.needed and self.expire(now):
             shortfall = self._shortfall(record)
