@@ -1,31 +1,17 @@
 """Files on Twisted: the reactor as the loop of the calls for files."""
 
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from attrs import frozen
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import deferLater
 
 from dht14.client.file_loop import run_in_thread
+from dht14.node.concurrency import DeferredJob
 
 T = TypeVar("T")
-
-
-@frozen
-class _RunningJob(Generic[T]):
-    """As `Job`."""
-
-    _running: "Deferred[T]"
-
-    def __await__(self) -> Generator[Any, None, T]:
-        return self._running.__await__()
-
-    def discard(self) -> None:
-        """As `Job`."""
-        self._running.addErrback(lambda _: None)
-        self._running.cancel()
 
 
 @frozen
@@ -34,9 +20,9 @@ class ReactorLoop:
 
     _reactor: Any
 
-    def start(self, job: Coroutine[Any, Any, T]) -> _RunningJob[T]:
+    def start(self, job: Coroutine[Any, Any, T]) -> DeferredJob[T]:
         """As `FileLoop`."""
-        return _RunningJob(Deferred.fromCoroutine(job))
+        return DeferredJob.of(job)
 
     async def sleep(self, seconds: float) -> None:
         """As `FileLoop`."""

@@ -1,14 +1,16 @@
-"""Limits on how many operations of one kind run at once."""
+"""Operations beside one another: limits on how many run at once, and one that its caller may discard."""
 
 from collections import deque
-from collections.abc import Coroutine, Iterable, Iterator
-from typing import Any
+from collections.abc import Coroutine, Generator, Iterable, Iterator
+from typing import Any, Generic, TypeVar
 
-from attrs import define, field
+from attrs import define, field, frozen
 from twisted.internet.defer import Deferred, DeferredList, FirstError, gatherResults, succeed
 from twisted.internet.interfaces import IReactorTime
 
 from dht14.node.timers import then_cancel
+
+T = TypeVar("T")
 
 
 @define(eq=False)
@@ -84,3 +86,23 @@ async def _run_limited(waiting: Iterator[Coroutine[Any, Any, object]], limit: in
             one.cancel()
         await DeferredList(workers, consumeErrors=True)
         first.subFailure.raiseException()
+
+
+@frozen
+class DeferredJob(Generic[T]):
+    """A coroutine that runs beside its caller: a `Job` of the calls for files."""
+
+    _running: "Deferred[T]"
+
+    @classmethod
+    def of(cls, job: Coroutine[Any, Any, T]) -> "DeferredJob[T]":
+        """Start a coroutine."""
+        return cls(Deferred.fromCoroutine(job))
+
+    def __await__(self) -> Generator[Any, None, T]:
+        return self._running.__await__()
+
+    def discard(self) -> None:
+        """Cancel it; its result or error is of no interest any more."""
+        self._running.addErrback(lambda _: None)
+        self._running.cancel()

@@ -243,7 +243,8 @@ class StartTests(ProcessTestCase):
         seed = self.network.bootstrap_node()
         first = self.network.node(seeds=(seed,))
         first.wait_for("Joined")
-        shutil.copytree(first.folder / "data", self.folder / "copy")
+        sockets = shutil.ignore_patterns("admin.sock")
+        shutil.copytree(first.folder / "data", self.folder / "copy", ignore=sockets)
         second = self.network.node("--data-dir", str(self.folder / "copy" / "node"), seeds=(seed,))
         for node, other in ((first, second), (second, first)):
             event = node.wait_for("Duplicate identity")

@@ -1,17 +1,17 @@
 """A running node as the place where the pieces of files are put and found."""
 
 import hashlib
-from collections.abc import Coroutine, Generator
-from typing import Any, Generic, TypeVar
+from collections.abc import Coroutine
+from typing import Any, TypeVar
 
 from attrs import frozen
-from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
 from dht14.files.content_store import Copies, FoundValue, Hope, StoreTrouble, ValueKind
 from dht14.kademlia.keyspace import id_from_bytes
 from dht14.net.admin.view import NodeView
+from dht14.node.concurrency import DeferredJob
 from dht14.records.envelope import decode
 from dht14.records.receipt import NoRecord, PutOutcome, PutReason, Receipt
 from dht14.records.record import Kind
@@ -45,21 +45,6 @@ class NotKnown(Exception):
 
 
 @frozen
-class _DeferredJob(Generic[T]):
-    """As `Job`."""
-
-    _running: "Deferred[T]"
-
-    def __await__(self) -> Generator[Any, None, T]:
-        return self._running.__await__()
-
-    def discard(self) -> None:
-        """As `Job`."""
-        self._running.addErrback(lambda _: None)
-        self._running.cancel()
-
-
-@frozen
 class ViewStore:
     """A `ContentStore` for Twisted."""
 
@@ -90,9 +75,9 @@ class ViewStore:
         expires_in = max(int(found.expires_at - self._clock.seconds()), 0)
         return FoundValue(value, _KINDS[found.kind], expires_in)
 
-    def start(self, job: Coroutine[Any, Any, T]) -> _DeferredJob[T]:
+    def start(self, job: Coroutine[Any, Any, T]) -> DeferredJob[T]:
         """As `ContentStore`."""
-        return _DeferredJob(Deferred.fromCoroutine(job))
+        return DeferredJob.of(job)
 
     async def sleep(self, seconds: float) -> None:
         """As `ContentStore`."""
