@@ -74,7 +74,7 @@ class ProbeTests(ProcessTestCase):
         self.assertFalse(admin.is_ready())
         self.assertEqual(json.loads(admin.ask("/v1/status")[1])["phase"], "searching")
         self.assertEqual(admin.ask("/v1/peers")[0], 503)
-        self.assertIn(b"dht14_ready 0.0", admin.ask("/metrics")[1])
+        self.assertIn(b"dht14_ready 0\n", admin.ask("/metrics")[1])
         self.assertEqual(node.stop(), 0)
 
 
