@@ -59,3 +59,17 @@ class PromisesTests(SynchronousTestCase):
         self.assertRegex(row.figure(), "^missed: 0 tests passed")
         row = self.script["Script"]("P1", 1, "none", "python -c 'print(7)'", "7", "8")
         self.assertEqual(row.figure(), "missed: 7")
+
+    def test_skipped(self) -> None:
+        """A test that a host cannot run shows nothing, and is no promise that was missed."""
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        lines = (
+            "import unittest",
+            "class T(unittest.TestCase):",
+            " @unittest.skip('no')",
+            " def test_it(self): 0",
+        )
+        (folder / "skipped_here.py").write_text("\n".join(lines))
+        row = self.script["Tests"]("P1", 1, "none", f"PYTHONPATH={folder.absolute()} skipped_here")
+        self.assertEqual(row.figure(), "not measured: 1 tests need what the host lacks; 0 passed")
