@@ -21,26 +21,15 @@ from dht14.client.keys import Key, key_of
 from dht14.client.plans import Owner, Plan
 from dht14.embedding.kept_value import KeptValue, kept_value, not_kept
 from dht14.embedding.node_files import NodeFiles
+from dht14.embedding.node_plans import carry_out, reply_to
 from dht14.embedding.node_status import NodeStatus
 from dht14.embedding.steady_reactor import SteadyReactor
-from dht14.errors import CallFailed
 from dht14.kademlia.keyspace import id_from_bytes
 from dht14.maintenance.keep import Keeper
 from dht14.net.api.readiness import StartStep
-from dht14.net.api.replies import failed
 from dht14.net.api.states import KeyStates
 from dht14.records.kept import KeepRefusal
 from dht14.records.receipt import NoRecord
-from dht14.records.record import Record
-from dht14.wire.api_messages import (
-    ApiReply,
-    ApiRequest,
-    FoundRecord,
-    Get,
-    GetRecord,
-    MissingRecord,
-    PutReceipt,
-)
 
 T = TypeVar("T")
 
@@ -246,7 +235,7 @@ class Node:
             while (found := await states.following()) is not None:
                 if found is NoRecord.TOO_MANY_WATCHES:
                     raise TooManyWatches
-                yield value_from(self._reply_to(raw_key, found))
+                yield value_from(reply_to(raw_key, found, self._clock()))
         finally:
             states.end()
 
@@ -345,39 +334,10 @@ class Node:
         return Deferred.fromCoroutine(transfer())
 
     def _run(self, plan: Plan[T]) -> "Deferred[T]":
-        return Deferred.fromCoroutine(self._carry_out(plan))
+        async def run() -> T:
+            return await carry_out(plan, self._running_service().readiness, self._clock)
 
-    async def _carry_out(self, plan: Plan[T]) -> T:
-        service = self._running_service()
-        try:
-            request = next(plan)
-            while True:
-                request = plan.send(await self._reply(service, request))
-        except StopIteration as end:
-            result: T = end.value
-            return result
-
-    async def _reply(self, service: NodeService, request: ApiRequest) -> ApiReply:
-        """Return what the API would answer, without its bytes."""
-        key = id_from_bytes(request.key)
-        found: Any
-        try:
-            if isinstance(request, Get):
-                content = isinstance(request, GetRecord) and request.content
-                found = await service.readiness.get(key, content)
-            else:
-                found = await service.readiness.put(key, request.value, request.ttl, request.replication)
-        except CallFailed:
-            found = failed(request)
-        return self._reply_to(request.key, found)
-
-    def _reply_to(self, key: bytes, result: Any) -> ApiReply:
-        if isinstance(result, Record):
-            ttl = max(result.remaining_ms(self._clock()) // 1_000, 0)
-            return FoundRecord(key, result.kind, result.version, ttl, result.value)
-        if isinstance(result, NoRecord):
-            return MissingRecord(key, result)
-        return PutReceipt(key, result)
+        return Deferred.fromCoroutine(run())
 
 
 def _tell(result: T, other: "Deferred[T]") -> T:

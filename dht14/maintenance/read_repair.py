@@ -20,7 +20,7 @@ from dht14.kademlia.contact import Contact
 from dht14.kademlia.neighbourhood import Neighbourhood
 from dht14.kademlia.parameters import MAX_INLINE_VALUE
 from dht14.maintenance.replicator import Replicator
-from dht14.node.get import GetReplies
+from dht14.node.get_replies import GetReplies
 from dht14.node.lookup_run import AnyLookup
 from dht14.node.ports import Rpc
 from dht14.records.record import Kind, Record
