@@ -297,10 +297,14 @@ class IndependentPeer:
         self.socket.bind((own_host, 0))
         self.socket.settimeout(5)
         self.node = (host, port)
+        self.sessions: dict[bytes, Initiator] = {}
+        """Those that it began, by connection id. The node may send its own requests in each of them."""
         self.answers_hellos = True
         """Whether HELLOs reach it; not behind a NAT."""
         self.asked_from: set[int] = set()
         """The ports that HELLOs came from."""
+        self.last_finish, self.last_accept = b"", b""
+        """Of the latest session that another began."""
 
     def close(self) -> None:
         self.socket.close()
@@ -317,21 +321,27 @@ class IndependentPeer:
             self.serve(datagram, address)
 
     def serve(self, datagram: bytes, address: Address) -> None:
-        """Answer HELLOs, and PINGs in the FINISH or DATA of others."""
-        if datagram[0] == 0x41:
+        """Answer HELLOs, and PINGs in any session."""
+        kind = datagram[0]
+        if session := self.sessions.get(datagram[1:9]):
+            # A CHALLENGE may come twice, as its HELLO may.
+            if kind != 0x42 and (reply := self.reply_to(session.open(datagram))):
+                self.send(session.data(reply))
+        elif kind == 0x41:
             self.asked_from.add(address[1])
             if self.answers_hellos:
                 self.socket.sendto(self.responder.challenge(datagram), address)
-            return
-        request = None
-        if datagram[0] == 0x43:
-            request = self.responder.finish(datagram, address)
-        elif datagram[0] == 0x45:
-            request = self.responder.open(datagram)
+        elif kind == 0x43:
+            if datagram != self.last_finish:
+                self.last_finish = datagram
+                request = self.responder.finish(datagram, address)
+                self.last_accept = self.responder.answer(self.reply_to(request))
+            # Else the ACCEPT was lost or late.
+            self.socket.sendto(self.last_accept, address)
+        elif kind == 0x45:
+            self.socket.sendto(self.responder.answer(self.reply_to(self.responder.open(datagram))), address)
         else:
             raise AssertionError(f"nobody asked for {datagram.hex()}")
-        if request is not None:
-            self.socket.sendto(self.responder.answer(self.reply_to(request)), address)
 
     def reply_to(self, request: bytes) -> bytes:
         """The reply to a request: a PONG to a PING, else nothing."""
@@ -353,12 +363,21 @@ class IndependentPeer:
         self.session = Initiator(self.proofs, self.identity, None, os.urandom)
         self.send(self.session.hello)
         self.send(self.session.finish(self.receive(self.session.cid), request))
-        return self.session.open(self.receive(self.session.cid))
+        self.sessions[self.session.cid] = self.session
+        return self.response()
 
     def call_again(self, request: bytes) -> bytes:
         """Send a request in the session, and return the response."""
         self.send(self.session.data(request))
-        return self.session.open(self.receive(self.session.cid))
+        return self.response()
+
+    def response(self) -> bytes:
+        """What the node sends next in the session, except the requests that this peer answers."""
+        while True:
+            payload = self.session.open(self.receive(self.session.cid))
+            if not (reply := self.reply_to(payload)):
+                return payload
+            self.send(self.session.data(reply))
 
     def find_node(self, target: bytes) -> list[tuple[bytes, str, int]]:
         """Begin a session, and return proof, host and port of the contacts nearest to this id."""

@@ -207,7 +207,7 @@ def is_in_session(peer: IndependentPeer) -> bool:
     """Whether the node answers a peer in the session that it has, whatever else it sends there."""
     peer.send(peer.session.data(PING))
     try:
-        while not is_pong(peer.session.open(peer.receive(peer.session.cid)), PING):
+        while not is_pong(peer.response(), PING):
             pass
     except TimeoutError:
         return False
@@ -222,12 +222,9 @@ class Liar(IndependentPeer):
         self._responders: dict[Address, Responder] = {}
 
     def serve(self, datagram: bytes, address: Address) -> None:
-        if datagram[1:9] != self.session.cid:
-            self.responder = self._responders.setdefault(address, self._responder())
-            with contextlib.suppress(AssertionError, AttributeError):  # Of a session that is over.
-                super().serve(datagram, address)
-        elif reply := self.reply_to(self.session.open(datagram)):
-            self.socket.sendto(self.session.data(reply), address)
+        self.responder = self._responders.setdefault(address, self._responder())
+        with contextlib.suppress(AssertionError, AttributeError):  # Of a session that is over.
+            super().serve(datagram, address)
 
     def _responder(self) -> Responder:
         return Responder(self.proofs, self.identity, os.urandom)

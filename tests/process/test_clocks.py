@@ -12,7 +12,6 @@ from pathlib import Path
 
 from twisted.trial.unittest import SkipTest
 
-from dht14.kademlia.contact import Address
 from dht14.wire.datagram import encode
 from dht14.wire.messages import Ping
 from tests.independent_peer import IndependentPeer, pong
@@ -80,12 +79,6 @@ class Pinged(IndependentPeer):
     """A contact that counts PINGs."""
 
     pings = 0
-
-    def serve(self, datagram: bytes, address: Address) -> None:
-        if datagram[1:9] != self.session.cid:
-            super().serve(datagram, address)
-        elif reply := self.reply_to(self.session.open(datagram)):
-            self.socket.sendto(self.session.data(reply), address)
 
     def reply_to(self, request: bytes) -> bytes:
         answer = pong(request)

@@ -35,9 +35,8 @@ class WatchTests(SynchronousTestCase):
         self.peer.answers_hellos = False
 
     def notified(self) -> Message:
-        """The next request of the node in the session of the peer, which confirms it."""
-        request = self.peer.session.open(self.peer.receive(self.peer.session.cid))
-        items = read_message(request)
+        """The next NOTIFY of the node, which the peer confirms."""
+        items = read_message(self.peer.response())
         self.peer.send(self.peer.session.data(write_message([items[0], 64, 0])))
         return items
 
