@@ -2,12 +2,14 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, final
 
 from twisted.trial.unittest import SynchronousTestCase
 
 import dht14
 import dht14.aio
+from dht14.client.errors import TimedOut
 from dht14.client.keys import text_key
 from tests.client.fake_node import Conversation, FakeNode, Script
 
@@ -40,6 +42,13 @@ class AsyncioCalls:
     def __exit__(self, *_: object) -> None:
         self._loop.run_until_complete(self._client.close())
         self._loop.close()
+
+
+def in_time(call: Callable[..., Any], *words: Any) -> Any:
+    """What a call returns, or None when it times out: the host may be busy for as long."""
+    with suppress(TimedOut):
+        return call(*words)
+    return None
 
 
 class BothClients(TestCase):

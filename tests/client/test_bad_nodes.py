@@ -20,8 +20,9 @@ from dht14.wire.api_messages import (
     encode_success,
 )
 from tests.client import fake_node
-from tests.client.both import KEY, AsyncioCalls, BothClients
+from tests.client.both import KEY, AsyncioCalls, BothClients, in_time
 from tests.client.fake_node import Conversation, FakeNode
+from tests.process.nodes import eventually
 
 
 class BadNodeCases(BothClients):
@@ -88,13 +89,17 @@ class BadNodeCases(BothClients):
         """A connection that the node has closed in the meantime is no failure, and no put is repeated for
         it."""
 
+        closed = threading.Event()
+
         def one_then_close(talk: Conversation) -> None:
             talk.send(talk.node.reply_to(next(talk.requests())))
+            talk.socket.close()
+            closed.set()
 
         node = self.node(one_then_close, fake_node.serve)
         client = self.connect(node)
         client.get("k")
-        time.sleep(0.05)
+        closed.wait(10)
         client.put(b"x", key="k")
         self.assertEqual(len([request for request in node.requests if isinstance(request, Put)]), 1)
 
@@ -150,7 +155,7 @@ class BadNodeCases(BothClients):
             client = self.connect(self.node(fake_node.send_bytes(half)), timeout=0.2)
             began = time.monotonic()
             self.assertRaises(TimedOut, client.get, "k")
-            self.assertLess(time.monotonic() - began, 2)
+            self.assertLess(time.monotonic() - began, 10)
 
     def test_silence(self) -> None:
         """A node that never answers times out, each call after its own timeout."""
@@ -158,23 +163,25 @@ class BadNodeCases(BothClients):
         for _ in range(2):
             began = time.monotonic()
             self.assertRaises(TimedOut, client.get, "k")
-            self.assertTrue(0.19 < time.monotonic() - began < 2)
+            self.assertTrue(0.19 < time.monotonic() - began < 10)
         error = self.assertRaises(Incomplete, client.get_many, ["a", "b"])
         self.assertEqual([type(result) for result in error.results], [TimedOut, TimedOut])
 
     def test_slow_replies(self) -> None:
         """A reply that comes after its timeout is thrown away, and the next call has its own."""
 
+        timed_out = threading.Event()
+
         def script(talk: Conversation) -> None:
-            for number, request in enumerate(talk.requests()):
-                if number == 0:
-                    time.sleep(0.4)
+            for request in talk.requests():
+                timed_out.wait(10)
                 talk.send(talk.node.reply_to(request))
 
         client = self.connect(self.node(script), timeout=0.25)
         self.assertRaises(TimedOut, client.put, b"late", key="k")
-        time.sleep(0.3)
-        self.assertEqual(client.get("k").value, b"late")
+        timed_out.set()
+        found = eventually(lambda: in_time(client.get, "k"), "a reply in time")
+        self.assertEqual(found.value, b"late")
 
     def test_any_trouble(self) -> None:
         """Connections that end anywhere, in the middle of a reply too, and replies in any pieces: every

@@ -67,6 +67,7 @@ class ReadyTests(WaitTestCase):
 
     def test_time_over(self) -> None:
         """After the timeout: exit code 3, and one line with what is missing."""
+        self.patch(wait, "POLL_INTERVAL", 10)  # The last answer has as long to come.
         nobody = f"127.0.0.1:{free_port()}"
         outcome = self.wait(nobody, "--timeout", "0.05")
         self.assertEqual((outcome.code, outcome.out, outcome.error.count("\n")), (3, b"", 1))
