@@ -27,7 +27,7 @@ class FileProgress:
     wanted: int | None = None
     """Of a put: copies that were asked for."""
     expires_in: int | None = None
-    """Seconds after which the file lapses, as far as the node says so."""
+    """Seconds after which the file expires, as far as the node says so."""
 
 
 ReportProgress = Callable[[FileProgress], None]

@@ -82,7 +82,7 @@ def storage_line(now: FileProgress) -> str:
         if nodes > copies:
             parts.append(f"that takes {nodes} nodes or more with the default storage_limit")
     if now.expires_in is not None:
-        parts.append(f"it lapses after {duration(now.expires_in)}, unless you put it again")
+        parts.append(f"it expires after {duration(now.expires_in)}, unless you put it again")
     return "; ".join(parts)
 
 

@@ -38,7 +38,7 @@ def add_delete_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--renew",
         action="store_true",
-        help="renew a deletion: it lapses after max_ttl (a day); then any old copy can be put back",
+        help="renew a deletion: it expires after max_ttl (a day); then any old copy can be put back",
     )
     add_version_arguments(parser)
     add_replication_argument(parser)

@@ -35,7 +35,7 @@ class StoreTrouble(Dht14Error):
 
 
 class Missing(StoreTrouble):
-    """A piece or a manifest is not found: it has lapsed, or was never stored."""
+    """A piece or a manifest is not found: it has expired, or was never stored."""
 
     def __init__(self) -> None:
         super().__init__("not found", Hope.SMALL)

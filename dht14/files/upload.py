@@ -21,7 +21,7 @@ from dht14.files.tree import TreeBuilder
 
 REUSE = 0.9
 """A piece that is found stays as it is if this part of its time to live is left. Otherwise it is stored
-again, so that no piece of a file lapses long before the others."""
+again, so that no piece of a file expires long before the others."""
 
 
 @frozen
@@ -38,7 +38,7 @@ class UploadProgress:
     wanted: int | None = None
     """Copies that were asked for."""
     lifetime: int | None = None
-    """Seconds after which what was stored first lapses, unless it is put again."""
+    """Seconds after which what was stored first expires, unless it is put again."""
 
 
 @frozen

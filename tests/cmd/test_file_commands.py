@@ -74,7 +74,7 @@ class PutFileTests(FileCommandCase):
         self.assertRegex(outcome.out, rb"^dht14:[0-9a-f]{64}\n$")
         before, after = outcome.error.splitlines()
         self.assertEqual(
-            before, "8 copies of 2.6 MB take 20.9 MB; it lapses after 24.0 h, unless you put it again"
+            before, "8 copies of 2.6 MB take 20.9 MB; it expires after 24.0 h, unless you put it again"
         )
         self.assertTrue(after.startswith("stored 2.6 MB in 41 pieces, each on 8 nodes or more; "), after)
 

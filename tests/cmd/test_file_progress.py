@@ -65,11 +65,11 @@ class TransferLineTests(SynchronousTestCase):
         self.line(None).update(FileProgress(bytes_done=1, bytes_total=2))
 
     def test_what_it_takes(self) -> None:
-        """Before the start: what the copies take, how many nodes that needs, and when they lapse."""
+        """Before the start: what the copies take, how many nodes that needs, and when they expire."""
         small = FileProgress(bytes_done=0, bytes_total=100_000_000, wanted=8, expires_in=86_400)
         self.assertEqual(
             storage_line(small),
-            "8 copies of 100.0 MB take 800.0 MB; it lapses after 24.0 h, unless you put it again",
+            "8 copies of 100.0 MB take 800.0 MB; it expires after 24.0 h, unless you put it again",
         )
         large = FileProgress(bytes_done=0, bytes_total=10**9, wanted=8)
         self.assertIn("that takes 18 nodes or more", storage_line(large))

@@ -43,7 +43,7 @@ class FindTests(SynchronousTestCase):
         self.key = stored(self.store, pieces_of(3))
 
     def test_root(self) -> None:
-        """It says how large the file is and when it lapses."""
+        """It says how large the file is and when it expires."""
         tree = tree_of(self.store, self.key)
         self.assertEqual((tree.key, tree.root.size, tree.expires_in), (self.key, 3 * PIECE_BYTES, LIFETIME))
 

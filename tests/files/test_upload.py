@@ -100,7 +100,7 @@ class UploadTests(SynchronousTestCase):
         self.assertEqual(set(store.puts[1:-1]), {sha256(piece) for piece in pieces[-WINDOW:]})
 
     def test_lapsing_pieces(self) -> None:
-        """A piece that lapses before the others is stored again."""
+        """A piece that expires before the others is stored again."""
         pieces = pieces_of(60)
         keys = [sha256(piece) for piece in pieces]
         store = MemoryStore()

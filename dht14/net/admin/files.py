@@ -198,7 +198,7 @@ class FileTransfers(Resource):
         try:
             tree = await find_tree(store, key)
         except Missing:
-            raise HttpError(404, "not found", "It has lapsed, or was never stored.") from None
+            raise HttpError(404, "not found", "It has expired, or was never stored.") from None
         except NoManifest as flaw:
             raise HttpError(422, f"what stands there is {flaw}", "GET /v1/values/KEY.") from None
         except TransferFailed as failed:
@@ -322,5 +322,5 @@ def _cause_of(failed: TransferFailed) -> tuple[int, str, str]:
     if isinstance(origin, NotKnown):
         return MISSING[origin.reason]
     if isinstance(trouble, Missing):
-        return 404, "a part of the file is not found", "It has lapsed, or was never stored."
+        return 404, "a part of the file is not found", "It has expired, or was never stored."
     return 502, str(failed), ""
