@@ -5,7 +5,7 @@ from typing import Literal
 
 from attrs import field, frozen
 
-from dht14.client.errors import Forged, NotReady, Refused, Unanswered
+from dht14.client.errors import UNFINISHED, Forged, NotReady, Refused, TimedOut, Unanswered
 from dht14.client.keys import content_key
 from dht14.errors import Malformed
 from dht14.kademlia.keyspace import id_from_bytes
@@ -64,13 +64,15 @@ class Value:
 
 
 def receipt_from(reply: ApiReply) -> Receipt:
-    """Return the receipt of a put. Raises `NotReady` or `Refused`."""
+    """Return the receipt of a put. Raises `NotReady`, `Refused`, or `TimedOut` if the node does not know."""
     if not isinstance(reply, PutReceipt):
         if isinstance(reply, Success):
             return Receipt(key=reply.key)
         raise Refused
     receipt = reply.receipt
     if not receipt.acknowledged:
+        if receipt.reason is PutReason.UNFINISHED:
+            raise TimedOut(UNFINISHED)
         raise NotReady(_NOT_READY) if receipt.reason is PutReason.NOT_READY else Refused.by(receipt)
     return Receipt(
         key=reply.key,

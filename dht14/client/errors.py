@@ -5,12 +5,15 @@ from collections.abc import Sequence
 from dht14.errors import Dht14Error
 from dht14.records.receipt import PutReason, Receipt
 
+UNFINISHED = "the node ended before it knew what became of it; it may be stored"
+
 REASONS = {
     PutReason.NO_ROOM: "the nodes that should hold it have no room",
     PutReason.WRITER_SHARE: "the nodes that should hold it have no more room for this writer",
     PutReason.CONFLICT: "the key has another value, which this one may not replace",
     PutReason.TOO_FEW_HOLDERS: "too few nodes confirmed that they hold it",
     PutReason.NOT_AUTHENTIC: "it does not match its key or its signature",
+    PutReason.UNFINISHED: UNFINISHED,
 }
 """Why a value is not stored, for people."""
 
@@ -36,7 +39,8 @@ class NoNode(DhtError):
 
 
 class TimedOut(DhtError):
-    """The node did not answer within the timeout of the call. A put may have been carried out or not."""
+    """The node did not answer within the timeout of the call, or ended before it knew what became of a put,
+    which may have been carried out or not."""
 
 
 class Unanswered(TimedOut):
@@ -44,7 +48,8 @@ class Unanswered(TimedOut):
 
 
 class NotReady(DhtError):
-    """The node mines its node id, opens its values or joins; `dht14 wait` waits until it is ready."""
+    """The node mines its node id, opens its values or joins; `dht14 wait` waits until it is ready. Or it is
+    stopping. A put was not begun."""
 
 
 class TooManyWatches(DhtError):

@@ -43,6 +43,8 @@ def not_stored_error(receipt: Receipt | bool, hint: str = "") -> CommandError:
     if not isinstance(receipt, Receipt):
         return CommandError(NOT_DONE, f"the node could not store it{hint}")
     reason = REASONS.get(receipt.reason, "the node gives no reason")
+    if receipt.reason.name == "UNFINISHED":
+        return CommandError(NOT_DONE, f"not known to be stored: {reason}", "unfinished")
     count = f" (stored on {receipt.stored} of {counted(receipt.wanted, 'node')})" if receipt.stored else ""
     return CommandError(NOT_DONE, f"not stored: {reason}{count}{hint}", receipt.reason.name.lower())
 

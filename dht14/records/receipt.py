@@ -15,6 +15,7 @@ class PutOutcome(IntEnum):
     SUPERSEDED = 2
     """A later write of the same key won; nothing failed."""
     NOT_STORED = 3
+    """As far as the node knows: the reason says more."""
 
 
 class PutReason(IntEnum):
@@ -23,7 +24,8 @@ class PutReason(IntEnum):
     NONE = 0
     """The value is stored."""
     NOT_READY = 1
-    """The node has no identity, no open database, or has not tried all seeds yet."""
+    """The node has no identity, no open database, or has not tried all seeds yet, or is stopping. It has not
+    begun to store the value."""
     NO_ROOM = 2
     """Holders are full."""
     WRITER_SHARE = 3
@@ -34,6 +36,8 @@ class PutReason(IntEnum):
     """Too few of the nodes that should hold the value have confirmed that they do."""
     NOT_AUTHENTIC = 6
     """The value does not match its key or its signature."""
+    UNFINISHED = 7
+    """The node stopped, or failed, before it knew what became of the value, which may be stored."""
 
 
 @frozen

@@ -12,6 +12,7 @@ from dht14.client.errors import (
     Incomplete,
     NotReady,
     Refused,
+    TimedOut,
     TooLarge,
     Unanswered,
 )
@@ -109,12 +110,19 @@ class ClientCases(BothClients):
     def test_refused(self) -> None:
         """A value that is not stored is an error with the reason."""
         for reason in PutReason:
-            if reason in (PutReason.NONE, PutReason.NOT_READY):
+            if reason in (PutReason.NONE, PutReason.NOT_READY, PutReason.UNFINISHED):
                 continue
             receipt = Receipt(PutOutcome.NOT_STORED, 2, 8, reason)
             client = self.connect(self.replying(encode_receipt(KEY, receipt)))
             error = self.assertRaises(Refused, client.put, b"x", key="k")
             self.assertEqual((error.reason, error.copies), (reason, 2))
+
+    def test_unfinished(self) -> None:
+        """A node that ended before it knew has not refused the value: like one that did not answer."""
+        receipt = Receipt(PutOutcome.NOT_STORED, 0, 8, PutReason.UNFINISHED)
+        client = self.connect(self.replying(encode_receipt(KEY, receipt)))
+        error = self.assertRaises(TimedOut, client.put, b"x", key="k")
+        self.assertIn("may be stored", str(error))
 
     def test_acknowledged(self) -> None:
         """Fewer copies and a later write are no errors: the receipt says so."""

@@ -272,7 +272,7 @@ class ExtensionTests(SynchronousTestCase):
             (decode_request, frame(668, KEY + b"\1"), "unknown type"),
             (decode_request, receipt, "unknown type"),
             (decode_reply, receipt[:36] + b"\4" + receipt[37:], "unknown outcome or reason"),
-            (decode_reply, receipt[:39] + b"\7" + receipt[40:], "unknown outcome or reason"),
+            (decode_reply, receipt[:39] + b"\x08" + receipt[40:], "unknown outcome or reason"),
             (decode_reply, frame(661, KEY), "wrong size for its type"),
             (decode_reply, frame(664, KEY + b"\5"), "unknown outcome or reason"),
             (decode_reply, record[:36] + b"\0" + record[37:], "unknown kind of record"),

@@ -8,6 +8,7 @@ REFUSED = {
     PutReason.WRITER_SHARE: (507, "the share of this writer is used up", "See [storage] writer_share."),
     PutReason.CONFLICT: (409, "another record stands under this key", "GET it first."),
     PutReason.TOO_FEW_HOLDERS: (504, "too few holders answered", "Try again; see /v1/locate/KEY."),
+    PutReason.UNFINISHED: (504, "the node ended before it knew", "It may be stored: GET it."),
     PutReason.NOT_AUTHENTIC: (422, "the value is not what its key or its signature says", ""),
 }
 """Status, error and hint for a value that is not stored."""

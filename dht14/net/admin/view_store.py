@@ -23,6 +23,7 @@ _KINDS = {Kind.OPEN: ValueKind.OPEN, Kind.OWNER: ValueKind.OWNER, Kind.CONTENT: 
 _HOPES = {
     PutReason.NOT_READY: Hope.GREAT,
     PutReason.TOO_FEW_HOLDERS: Hope.GREAT,
+    PutReason.UNFINISHED: Hope.GREAT,
     PutReason.NO_ROOM: Hope.SMALL,
     PutReason.WRITER_SHARE: Hope.SMALL,
 }

@@ -181,7 +181,8 @@ class ApiConnection(protocol.Protocol):
     def give_up(self) -> None:
         """Answer FAILURE to all requests under way."""
         for entry in self._queue.unsettled():
-            self._queue.settle(entry, self._dispatcher.failure_reply(entry.request))
+            answer = self._dispatcher.failure_reply if entry.has_begun else self._dispatcher.refusal
+            self._queue.settle(entry, answer(entry.request))
         self._take_replies()
         self._advance()
 
@@ -276,6 +277,7 @@ class ApiConnection(protocol.Protocol):
             self._reply_later(self._dispatcher.begin(entry.request), entry)
 
     def _reply_later(self, called: "Deferred[Any]", entry: QueuedRequest) -> None:
+        entry.has_begun = True
         self._dispatcher.then_reply(called, entry.request).addCallback(self._settle, entry)
 
     def _settle(self, reply: bytes, entry: QueuedRequest) -> None:

@@ -10,7 +10,7 @@ from twisted.python.failure import Failure
 from dht14.errors import CallFailed
 from dht14.kademlia.keyspace import id_from_bytes
 from dht14.net.api.metrics import ApiMetrics
-from dht14.net.api.replies import PutGet, failed, is_success, reply_to
+from dht14.net.api.replies import PutGet, failed, is_success, not_begun, reply_to
 from dht14.net.api.watching import ConnectionWatches
 from dht14.net.log_limiter import LogLimiter
 from dht14.records.receipt import Receipt
@@ -106,3 +106,7 @@ class Dispatcher:
     def failure_reply(self, request: ApiRequest) -> bytes:
         """Encode the reply to a request that the node did not finish."""
         return self.reply(request, failed(request))
+
+    def refusal(self, request: ApiRequest) -> bytes:
+        """Encode the reply to a request that the node did not begin."""
+        return self.reply(request, not_begun(request))

@@ -48,10 +48,17 @@ class PutGet(Protocol):
 
 
 def failed(request: ApiRequest) -> Receipt | NoRecord:
-    """The result of a request that the node did not finish."""
+    """The result of a request that the node did not finish. A put may have reached holders."""
     if isinstance(request, Get):
         return NoRecord.UNANSWERED
-    return Receipt(PutOutcome.NOT_STORED, 0, request.replication, PutReason.TOO_FEW_HOLDERS)
+    return Receipt(PutOutcome.NOT_STORED, 0, request.replication, PutReason.UNFINISHED)
+
+
+def not_begun(request: ApiRequest) -> Receipt | NoRecord:
+    """The result of a request that the node did not begin, and will not."""
+    if isinstance(request, Get):
+        return NoRecord.NOT_READY
+    return Receipt(PutOutcome.NOT_STORED, 0, request.replication, PutReason.NOT_READY)
 
 
 def is_success(result: Any) -> bool:

@@ -28,6 +28,8 @@ class QueuedRequest:
 
     request: ApiRequest
     reply: bytes | None = None
+    has_begun: bool = False
+    """Whether the node was called."""
 
 
 class RequestQueue:

@@ -3,6 +3,7 @@ from twisted.internet.error import ConnectionDone
 from twisted.python import failure
 
 from dht14.net.api.factory import ApiFactory
+from dht14.records.receipt import PutReason
 from dht14.wire.api_messages import (
     Failure,
     PutReceipt,
@@ -48,6 +49,18 @@ class CloseTests(ApiTestCase):
         self.assertEqual((len(wire.replies()), len(self.node.calls)), (3, 2))
         self.clock.advance(2.0)
         self.assertEqual(wire.said, ["closed", "aborted"])
+
+    def test_put_under_way(self) -> None:
+        """A put that is under way when the patience ends may be stored: its receipt says that this is not
+        known. One that has not begun will not be stored, and its receipt says so."""
+        connection, wire = self.connect()
+        connection.dataReceived(2 * encode_put(0, 8, key(1), b"v", receipt=True))
+        self.api.close(timeout=2.0)
+        self.assertEqual(len(self.node.calls), 1)
+        self.clock.advance(2.0)
+        reasons = [reply.receipt.reason for reply in wire.replies() if isinstance(reply, PutReceipt)]
+        self.assertEqual(reasons, [PutReason.UNFINISHED, PutReason.NOT_READY])
+        self.clock.advance(2.0)
 
     def test_throttled(self) -> None:
         """A client that waits for tokens or does not read does not delay the close."""

@@ -58,4 +58,4 @@ class AnswerTests(SynchronousTestCase):
     def test_failed(self) -> None:
         """A request that the node did not finish is not "not found", and counts as not stored."""
         self.assertIs(failed(GET), NoRecord.UNANSWERED)
-        self.assertEqual(failed(PUT), Receipt(PutOutcome.NOT_STORED, 0, 3, PutReason.TOO_FEW_HOLDERS))
+        self.assertEqual(failed(PUT), Receipt(PutOutcome.NOT_STORED, 0, 3, PutReason.UNFINISHED))
