@@ -198,6 +198,17 @@ class Database:
             self._opened_records.add(slot, entry, record)
         return record if record.expires_at > now else None
 
+    def is_in_place(self) -> bool:
+        """As `RecordStore.is_in_place`: whether the file is still at its path."""
+        tables = self._tables
+        if tables is None:
+            return True
+        if self._health.file_is_gone:
+            return False
+        if not tables.is_at(self._path):
+            self._failed(FILE_GONE)
+        return not self._health.file_is_gone
+
     def floor(self, key: int, now: float) -> Floor:
         """As `RecordStore.floor`."""
         return NO_FLOOR if self._tables is None else self._slot_state(self._format.slot(key), now).floor
@@ -267,6 +278,9 @@ class Database:
                 self._commits.put(slot, record, entry, growth, on_verdict, verdict)
                 return
             verdict = Verdict(Outcome.REFUSED, held.record.version if held.record else 0, refusal)
+        elif not self.is_in_place():
+            # A verdict without a write: what it rests on must be on disk.
+            verdict = Verdict(Outcome.REFUSED, 0, Refusal.NO_ROOM)
         self._commits.report(slot, on_verdict, verdict)
 
     def _slot_state(self, slot: bytes, now: float) -> SlotState:

@@ -148,7 +148,7 @@ class Holders:
             return
         record, now = placement.record, self._lookups.clock.seconds()
         held = None if placement.copy else conflicting_record(self._store, record, now)
-        if held is not None:
+        if held is not None and self._store.is_in_place():
             verdict = Verdict(Outcome.OUTRANKED, held.version)
         else:
             stored: Deferred[Verdict] = Deferred()

@@ -39,6 +39,10 @@ class ObservedStore:
 
         self._store.offer(record, now, decided)
 
+    def is_in_place(self) -> bool:
+        """As `RecordStore.is_in_place`."""
+        return self._store.is_in_place()
+
     def floor(self, key: int, now: float) -> Floor:
         """As `RecordStore.floor`."""
         return self._store.floor(key, now)

@@ -119,7 +119,7 @@ class WriteResponder:
             respond(self._refused(record.key, nearer, refusal, now))
             return
         held = None if request.copy else conflicting_record(self._store, record, now)
-        if held is not None:
+        if held is not None and self._store.is_in_place():
             respond(Outranked(held.version, nearer))
             return
         self._store.offer(record, now, partial(self._decided, respond, nearer))
@@ -149,6 +149,9 @@ class WriteResponder:
             respond(self._refused(offer.key, nearer, refusal, now))
             return
         held = self._store.get(offer.key, now)
+        if not self._store.is_in_place():
+            respond(self._refused(offer.key, nearer, Refusal.NO_ROOM, now))
+            return
         if held is None:
             respond(self._wanted(offer, nearer, writer, now))
             return

@@ -101,6 +101,10 @@ class RecordStore(Protocol):
     def get(self, key: int, now: float) -> Record | None:
         """Return the record held under `key`, unless it has expired."""
 
+    def is_in_place(self) -> bool:
+        """Return whether what it holds is still where it was stored. `get` may find records that are gone
+        when this process ends: no receipt must rest on them."""
+
     def floor(self, key: int, now: float) -> Floor:
         """Return the version floor of the key: records that are not above it have expired."""
 

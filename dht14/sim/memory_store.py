@@ -173,6 +173,10 @@ class MemoryStore:
         record = self._records.get(key)
         return record if record is not None and record.expires_at > now else None
 
+    def is_in_place(self) -> bool:
+        """As `RecordStore.is_in_place`."""
+        return True
+
     def floor(self, key: int, now: float) -> Floor:
         """As `RecordStore.floor`."""
         record = self._records.get(key)

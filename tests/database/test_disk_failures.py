@@ -169,6 +169,20 @@ class RefusingDiskTests(DiskTestCase):
         self.store.inspect_disk(NOW)
         self.assertEqual(self.notes.heard[-1], ("writing failed", FILE_GONE))
 
+    def test_file_is_gone_unnoticed(self) -> None:
+        """A record that can still be read is not held any more when the file has just been removed, before
+        anybody has looked: no verdict rests on it, that it is outranked neither."""
+        self.path.rename(moved := self.path.with_name("moved"))
+        self.assertEqual(self.offer(self.store, record(1)), [REFUSED])
+        self.assertEqual(self.notes.heard[1:], [("writing failed", FILE_GONE)])
+        self.assertFalse(self.store.is_in_place())
+        moved.rename(self.path)
+        self.store.inspect_disk(NOW)
+        self.assertTrue(self.store.is_in_place())
+        self.assertEqual(self.offer(self.store, record(1)), [HELD])
+        self.path.unlink()
+        self.assertEqual(self.offer(self.store, record(1, version=0)), [REFUSED])
+
     def test_waiting_ones(self) -> None:
         """A verdict that rests on a pending record is a refusal if that record is not written."""
         self.error = FULL

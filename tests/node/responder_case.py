@@ -50,6 +50,9 @@ class LateStore:
     def get(self, key: int, now: float) -> Record | None:
         return None
 
+    def is_in_place(self) -> bool:
+        return True
+
     def floor(self, key: int, now: float) -> Floor:
         return NO_FLOOR
 

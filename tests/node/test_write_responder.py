@@ -1,3 +1,4 @@
+from hashlib import sha256
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -14,8 +15,8 @@ from dht14.records.record import Record, version_at
 from dht14.records.signing import verify_signature
 from dht14.records.store import Outcome, Refusal, Verdict
 from dht14.security.subnets import public_subnet
-from dht14.sim.memory_store import RECORD_OVERHEAD
-from dht14.wire.messages import FindValue, Outranked, Refused, Reply, Stored, Value, fingerprint
+from dht14.sim.memory_store import RECORD_OVERHEAD, MemoryStore
+from dht14.wire.messages import FindValue, Offer, Outranked, Refused, Reply, Stored, Value, fingerprint
 from tests.fakes import contact, contact_at
 from tests.node.responder_case import (
     ASKER,
@@ -145,6 +146,15 @@ class StoreTests(ResponderTestCase):
             late = self.store_request(0, version=VERSION + 1, replication=replication)
             self.assertIsInstance(self.ask(late), Refused)
             self.assertEqual(self.held(0).version, VERSION)
+
+    def test_gone(self) -> None:
+        """A node whose database file was removed can still read its records. It does not call them stored,
+        nor outranked by what it holds."""
+        self.ask(self.store_request(5))
+        self.patch(MemoryStore, "is_in_place", lambda store: False)
+        for version in (VERSION - 1, VERSION, VERSION + 1):
+            offer = Offer(5, version, 50_000, 3, 0, False, 5, sha256(b"value").digest(), copy=True)
+            self.assertEqual(self.ask(offer), Refused((), Refusal.NO_ROOM, holds_older=True))
 
     def test_leaving(self) -> None:
         """A node that is about to leave takes no more records, and still answers reads."""
