@@ -18,6 +18,10 @@ class CallFailed(Dht14Error):
     """A call without an answer: the peer was silent for too long, or this node is stopping."""
 
 
+class Withdrawn(CallFailed):
+    """A holder answers that it does not have (any more) the value that it had advertised."""
+
+
 class StartError(Dht14Error):
     """The node cannot start. The text names the section, the option and the remedy, never a secret."""
 

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from twisted.internet.defer import Deferred
 from twisted.logger import LogEvent
 
-from dht14.errors import CallFailed, Malformed
+from dht14.errors import CallFailed, Malformed, Withdrawn
 from dht14.kademlia.contact import Address, Contact
 from dht14.kademlia.keyspace import ID_BYTES, id_from_bytes, id_to_bytes
 from dht14.kademlia.neighbourhood import Neighbourhood
@@ -394,7 +394,7 @@ class FakeBulk:
             else None
         )
         if value is None:
-            ended.errback(CallFailed())
+            ended.errback(Withdrawn())
         else:
             ended.callback(bytes(len(value)) if peer.bulk is BulkBehaviour.LYING else value)
 

@@ -1,6 +1,7 @@
 """The records in the replies of holders; fetches the values that are too large for a reply."""
 
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import TypeVar
 
@@ -10,12 +11,13 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from dht14.errors import CallFailed
+from dht14.errors import CallFailed, Withdrawn
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.parameters import HEDGE_DELAY, UNVOUCHED_TIMEOUT, VOUCHED_TIMEOUT, VOUCHING_HOLDERS
 from dht14.node.ports import Bulk
 from dht14.node.timers import cancel_timer
 from dht14.records.advertised import AdvertisedRecord
+from dht14.records.read_quorum import Rank
 from dht14.records.record import Record
 from dht14.wire.messages import LargeValue, Value
 
@@ -31,6 +33,10 @@ class ValueSource:
 
     contact: Contact
     ticket: bytes
+
+
+Claims = Sequence[tuple[AdvertisedRecord, Sequence[ValueSource]]]
+"""Advertised records, the greatest first, each with the holders that advertise it."""
 
 
 def record_in(reply: Value, key: int, now: float) -> Record:
@@ -62,6 +68,10 @@ def advertised_in(reply: LargeValue, key: int, now: float) -> AdvertisedRecord:
     )
 
 
+def _queued(sources: Iterable[ValueSource]) -> deque[ValueSource]:
+    return deque(sources)
+
+
 @define(eq=False)
 class Fetch:
     """The fetch of one value, until a holder has sent it or none can."""
@@ -69,10 +79,15 @@ class Fetch:
     log = Logger()
 
     _advertised: AdvertisedRecord
-    _sources: Iterator[ValueSource]
+    _sources: deque[ValueSource] = field(converter=_queued)
     """Holders that were not asked yet."""
     _bulk: Bulk
     _clock: IReactorTime
+    asked: list[ValueSource] = field(factory=list, init=False)
+    """Holders that were asked, in order."""
+    withdrawn: set[int] = field(factory=set, init=False)
+    """The ids of those that answered that they do not have it (any more)."""
+    _sender: ValueSource | None = field(default=None, init=False)
     _done: "Deferred[Record | None]" = field(factory=Deferred, init=False)
     _transfers: "list[Deferred[bytes]]" = field(factory=list, init=False)
     """The transfers that are running."""
@@ -85,32 +100,49 @@ class Fetch:
         self._ask_next()
         return self._done
 
+    def heard_of(self, sources: Iterable[ValueSource]) -> None:
+        """There are more holders. One of them is asked now if all others were asked a while ago."""
+        self._sources.extend(sources)
+        if self._sources and not (self._hedge is not None and self._hedge.active()):
+            self._ask_next()
+
     def _ask_next(self) -> None:
         cancel_timer(self._hedge)
-        source = next(self._sources, None)
-        if source is None:
+        if not self._sources:
             return
+        source = self._sources.popleft()
+        self.asked.append(source)
         self._hedge = self._clock.callLater(HEDGE_DELAY, self._ask_next)
         transfer = self._bulk.fetch(source.contact, source.ticket, self._advertised.length)
         self._transfers.append(transfer)
-        transfer.addCallback(partial(self._received, source.contact))
-        transfer.addErrback(self._failed)
+        transfer.addCallback(partial(self._received, source))
+        transfer.addErrback(self._failed, source.contact)
         transfer.addCallback(partial(self._transfer_ended, transfer))
 
-    def _received(self, holder: Contact, value: bytes) -> None:
+    def passed_over(self, stalled: int) -> list[ValueSource]:
+        """Return the holders that were asked before the one that has sent the value; none if that is one of
+        the first `stalled`: then it takes all of them long."""
+        if self._sender is None or (position := self.asked.index(self._sender)) < stalled:
+            return []
+        return self.asked[:position]
+
+    def _received(self, source: ValueSource, value: bytes) -> None:
         record = self._advertised.with_value(value)
         if record is not None:
+            self._sender = source
             self._end(record)
         else:
             self.log.warn(
                 "The node at {host} port {port} sent a value that differs from the one it had advertised.",
                 event="fetch.other_value",
-                host=holder.address[0],
-                port=holder.address[1],
+                host=source.contact.address[0],
+                port=source.contact.address[1],
             )
 
-    def _failed(self, failure: Failure) -> None:
-        if not failure.check(CallFailed, CancelledError):
+    def _failed(self, failure: Failure, holder: Contact) -> None:
+        if failure.check(Withdrawn):
+            self.withdrawn.add(holder.node_id)
+        elif not failure.check(CallFailed, CancelledError):
             self.log.failure("A value was not fetched; this is a bug.", failure, event="fetch.bug")
 
     def _transfer_ended(self, transfer: "Deferred[bytes]", _: None) -> None:
@@ -135,37 +167,103 @@ class Fetch:
         return result
 
 
+def _gives_way(best: Record | None) -> bool:
+    """Nothing is known to be agreed: what does not come is given up."""
+    return False
+
+
 @define(eq=False)
 class FetchRace:
-    """Fetches several advertised records of one key at once, and takes the greatest that arrives in time."""
+    """Fetches several advertised records of one key at once, and takes the greatest that arrives in time.
 
-    _advertised: "Sequence[tuple[AdvertisedRecord, Sequence[ValueSource]]]"
-    """The greatest record first, each with the holders that advertise it."""
+    What one or two holders advertise and do not send is given up after a while, if something else is there.
+    What most of the group have is not: then the race stalls, its caller finds more holders, and it goes on
+    until its time is over.
+    """
+
+    _advertised: Claims
     _bulk: Bulk
     _clock: IReactorTime
     best: Record | None
     """The greatest record with its value; at first, the one that the replies of the get contained, if any."""
+    _insists: Callable[[Record | None], bool] = _gives_way
+    """Whether a record greater than this one must not be given up."""
     failed: list[ValueSource] = field(factory=list, init=False)
     """Holders that did not send in time what they advertise."""
-    _fetches: "dict[int, Deferred[Record | None]]" = field(factory=dict, init=False)
-    """The fetches that are running, by index in `_advertised`."""
+    withdrawn: set[tuple[Rank, int]] = field(factory=set, init=False)
+    """Records that a holder answered not to have (any more), with the id of that holder."""
+    _claims: "list[tuple[AdvertisedRecord, list[ValueSource]]]" = field(factory=list, init=False)
+    """What is fetched, and from whom."""
+    _fetches: dict[int, Fetch] = field(factory=dict, init=False)
+    """The fetches that are running, by index in `_claims`."""
+    _running: "dict[int, Deferred[Record | None]]" = field(factory=dict, init=False)
+    """The same."""
+    _stalled: dict[int, int] = field(factory=dict, init=False)
+    """How many holders had been asked, by index, when the race stalled."""
+    _ends_at: float = field(default=0.0, init=False)
     _done: "Deferred[None]" = field(factory=Deferred, init=False)
     _timer: IDelayedCall | None = field(default=None, init=False)
+    _stall_timer: IDelayedCall | None = field(default=None, init=False)
     _is_late: bool = field(default=False, init=False)
     """Whether only records that several holders advertise are waited for."""
+    _is_beginning: bool = field(default=False, init=False)
+    """Whether transfers are being begun. Some fail at once; the others must have begun before that counts."""
+    is_stalled: bool = field(default=False, init=False)
+    """Whether it waits for more holders, by `go_on`: its transfers go on."""
 
     def run(self, timeout: float) -> "Deferred[None]":
-        """Begin. Fires when no greater record can arrive, or after `timeout` seconds."""
-        deadline = self._clock.callLater(max(timeout, 0.0), self._end)
+        """Begin. Fires when no greater record can arrive, when it stalls, or after `timeout` seconds."""
+        self._ends_at = self._clock.seconds() + timeout
+        self._stall_timer = self._clock.callLater(VOUCHED_TIMEOUT, self._stall)
+        return self._race(self._advertised)
+
+    def go_on(self, advertised: Claims) -> "Deferred[None]":
+        """More is advertised. Fires as `run` does, within the same time; it stalls no more."""
+        self._cancel_timers()
+        self.is_stalled, self._is_late, self._timer = False, False, None
+        self._done = Deferred()
+        return self._race(advertised)
+
+    def stop(self) -> None:
+        """End all that is under way."""
+        self._cancel_timers()
+        for running in list(self._running.values()):
+            running.cancel()
+
+    def _cancel_timers(self) -> None:
+        cancel_timer(self._timer)
+        cancel_timer(self._stall_timer)
+
+    def _race(self, advertised: Claims) -> "Deferred[None]":
+        left = max(self._ends_at - self._clock.seconds(), 0.0)
+        deadline = self._clock.callLater(left, self._end)
         self._done.addBoth(self._ended, deadline)
-        for index, (advertised, sources) in enumerate(self._advertised[:MAX_FETCHES]):
-            fetch = Fetch(advertised, iter(sources), self._bulk, self._clock)
-            self._fetches[index] = fetch.run(timeout)
-        for index, fetched in list(self._fetches.items()):
-            fetched.addErrback(_cancelled).addCallback(self._fetched, index)
-        if self.best is not None:
+        self._is_beginning = True
+        for claim in advertised[:MAX_FETCHES]:
+            self._begin(*claim, left)
+        self._is_beginning = False
+        if not self._above_best():
+            self._settle()
+        elif self.best is not None:
             self._limit_wait()
         return self._done
+
+    def _begin(self, advertised: AdvertisedRecord, sources: Sequence[ValueSource], timeout: float) -> None:
+        """Begin to fetch a record, or ask more holders for it; each holder once."""
+        index = next((i for i, (one, _) in enumerate(self._claims) if one.rank == advertised.rank), None)
+        if index is None:
+            index = len(self._claims)
+            self._claims.append((advertised, []))
+        known = self._claims[index][1]
+        asked = {source.contact.node_id for source in known}
+        more = [source for source in sources if source.contact.node_id not in asked]
+        known += more
+        if index in self._fetches:
+            self._fetches[index].heard_of(more)
+        elif more:
+            fetch = self._fetches[index] = Fetch(advertised, more, self._bulk, self._clock)
+            running = self._running[index] = fetch.run(timeout)
+            running.addErrback(_cancelled).addCallback(self._fetched, index)
 
     def _limit_wait(self) -> None:
         if self._timer is None and not self._done.called:
@@ -174,42 +272,62 @@ class FetchRace:
     def _waited(self) -> None:
         """Give up what a single holder advertises."""
         self._is_late = True
-        if not any(len(self._advertised[index][1]) >= VOUCHING_HOLDERS for index in self._above_best()):
-            self._end()
+        if not any(len(self._claims[index][1]) >= VOUCHING_HOLDERS for index in self._above_best()):
+            self._settle()
         elif self._timer is None or not self._timer.active():
-            self._timer = self._clock.callLater(VOUCHED_TIMEOUT - UNVOUCHED_TIMEOUT, self._end)
+            self._timer = self._clock.callLater(VOUCHED_TIMEOUT - UNVOUCHED_TIMEOUT, self._settle)
 
     def _above_best(self) -> list[int]:
         """Return the running fetches of records greater than the best, by index."""
         best = self.best
-        return [i for i in self._fetches if best is None or self._advertised[i][0].rank > best.rank]
+        return [i for i in self._fetches if best is None or self._claims[i][0].rank > best.rank]
 
     def _fetched(self, record: Record | None, index: int) -> None:
-        if self._done.called:
+        fetch = self._fetches.pop(index)
+        del self._running[index]
+        if self._done.called and not self.is_stalled:
             return
-        del self._fetches[index]
+        advertised, sources = self._claims[index]
+        self.withdrawn.update((advertised.rank, node_id) for node_id in fetch.withdrawn)
         if record is None:
-            self.failed += self._advertised[index][1]
-        elif self.best is None or record.rank > self.best.rank:
-            self.best = record
+            self.failed += sources
+        else:
+            if index in self._stalled:
+                self.failed += fetch.passed_over(self._stalled[index])
+            if self.best is None or record.rank > self.best.rank:
+                self.best = record
+        if self.is_stalled or self._is_beginning:
+            return
         if not self._above_best():
-            self._end()
+            self._settle()
         elif self._is_late:
             self._waited()
         elif self.best is not None:
             self._limit_wait()
 
+    def _stall(self) -> None:
+        """Nothing that must not be given up has come for a long time: more holders are needed."""
+        if self._done.called or not self._insists(self.best):
+            return
+        self.is_stalled = True
+        self._stalled = {index: len(fetch.asked) for index, fetch in self._fetches.items()}
+        self._done.callback(None)
+
+    def _settle(self) -> None:
+        """Take what is there, unless something must still come and can."""
+        if not self._above_best() or not self._insists(self.best):
+            self._end()
+
     def _end(self) -> None:
         if not self._done.called:
             for index in self._above_best():
-                self.failed += self._advertised[index][1]
+                self.failed += self._claims[index][1]
             self._done.callback(None)
 
     def _ended(self, result: T, deadline: IDelayedCall) -> T:
         cancel_timer(deadline)
-        cancel_timer(self._timer)
-        for fetch in list(self._fetches.values()):
-            fetch.cancel()
+        if not self.is_stalled:
+            self.stop()
         return result
 
 

@@ -9,6 +9,7 @@ group have it; so a read that begins later does not end on the record that the w
 
 from collections.abc import Callable, Iterable
 from copy import copy
+from functools import partial
 from typing import Protocol
 
 from attrs import define, field, frozen
@@ -29,7 +30,7 @@ from dht14.kademlia.parameters import (
     SPARES_NEAR,
     K,
 )
-from dht14.node.fetch import FetchRace
+from dht14.node.fetch import Claims, FetchRace
 from dht14.node.get_replies import GetReplies
 from dht14.node.lookup_run import AnyLookup
 from dht14.node.lookups import Lookups
@@ -100,12 +101,13 @@ class RecordReader:
         return Deferred.fromCoroutine(self._get(key, own, now + timeout, content))
 
     async def _get(self, key: int, own: Record | None, deadline: float, content: bool) -> Record | NoRecord:
-        clock, detector = self._lookups.clock, self._lookups.eclipse_detector
+        detector = self._lookups.eclipse_detector
         was_suspect = detector.suspects(key)
         found = await self._find(key, own, deadline, content, exhaustive=False)
         is_certain = isinstance(found, Record) and found.kind is Kind.CONTENT
         if not is_certain and not was_suspect and detector.suspects(key):
-            found = newest(found, await self.find(key, deadline - clock.seconds(), content))
+            known = found if isinstance(found, Record) else None
+            found = await self._find(key, own, deadline, content, exhaustive=False, known=known)
         if isinstance(found, Record) and found.is_tombstone:
             return NoRecord.DELETED
         return found
@@ -125,24 +127,63 @@ class RecordReader:
         return await self._find(key, own, now + timeout, content, exhaustive)
 
     async def _find(
-        self, key: int, own: Record | None, deadline: float, content: bool, exhaustive: bool
+        self,
+        key: int,
+        own: Record | None,
+        deadline: float,
+        content: bool,
+        exhaustive: bool,
+        known: Record | None = None,
     ) -> Record | NoRecord:
+        """As `find`. `known`: what an earlier search has found."""
         replies = self._replies(key, own, content, exhaustive)
+        if known is not None:
+            replies.quorum.add(known, None)
         lookup = await self._ask(replies, own, deadline)
-        found = await self._fetch_best(replies, deadline)
-        remaining = deadline - self._lookups.clock.seconds()
-        if found is None and replies.ended_early and remaining > 0:
-            # The holders that ended the search advertised a value and did not send it. They are distrusted
-            # now.
-            replies = self._replies(key, own, content, exhaustive=True)
-            lookup = await self._ask(replies, own, deadline)
-            found = await self._fetch_best(replies, deadline)
+        found = replies.quorum.best_record
+        if to_fetch := replies.to_fetch(lookup, found):
+            return await self._fetch(replies, lookup, to_fetch, own, deadline)
+        return self._result(replies, lookup, found)
+
+    async def _fetch(
+        self, replies: GetReplies, lookup: AnyLookup, to_fetch: Claims, own: Record | None, deadline: float
+    ) -> Record | NoRecord:
+        """Fetch the large values that were advertised, and return the greatest record."""
+        clock = self._lookups.clock
+        race = self._race(replies, lookup, to_fetch)
+        try:
+            await race.run(deadline - clock.seconds())
+            if self._lacks_end(replies, race.best) and deadline > clock.seconds():
+                # The holders that ended the search advertised a value and did not send it.
+                self._distrust(race)
+                replies = self._replies(replies.key, own, replies.is_content, exhaustive=True)
+                lookup = await self._ask(replies, own, deadline)
+                if race.best is not None:
+                    replies.quorum.add(race.best, None)
+                race.best = replies.quorum.best_record
+                await race.go_on(replies.to_fetch(lookup, race.best))
+        finally:
+            race.stop()
+        self._distrust(race)
+        if replies.agreed_above(lookup, race.best, race.withdrawn):
+            return NoRecord.UNANSWERED
+        return self._result(replies, lookup, race.best)
+
+    def _result(self, replies: GetReplies, lookup: AnyLookup, found: Record | None) -> Record | NoRecord:
         if found is None:
             is_certain = replies.are_enough(lookup) and not replies.are_claims
             return NoRecord.NOT_FOUND if is_certain else NoRecord.UNANSWERED
         if self._observer is not None:
             self._observer.got(lookup, found, replies)
         return found
+
+    @staticmethod
+    def _lacks_end(replies: GetReplies, found: Record | None) -> bool:
+        """Whether the record with which the search ended early is missing: others were not looked for."""
+        ended_with = replies.quorum.best
+        if not replies.ended_early or ended_with is None:
+            return False
+        return found is None or found.rank < ended_with.rank
 
     async def compare(self, record: Record, near: Iterable[Contact], timeout: float) -> Comparison:
         """Compare a record with what the nodes near its key have; the lookup begins with the contacts `near`,
@@ -153,12 +194,18 @@ class RecordReader:
         quorum = replies.quorum
         quorum.add(record, None)
         lookup = await self._ask(replies, own, now + timeout, near)
-        best = await self._fetch_best(replies, now + timeout)
+        race = self._race(replies, lookup, replies.to_fetch(lookup, quorum.best_record))
+        try:
+            await race.run(now + timeout - self._lookups.clock.seconds())
+        finally:
+            race.stop()
+        self._distrust(race)
         own_floor = self._store.floor(key, now) if self._store is not None else NO_FLOOR
         return Comparison(
-            best=best,
+            best=race.best,
             is_over=quorum.is_over(rank) or own_floor > rank[:2],
-            is_complete=replies.are_enough(lookup),
+            is_complete=replies.are_enough(lookup)
+            and not replies.agreed_above(lookup, race.best, race.withdrawn),
         )
 
     def _replies(self, key: int, own: Record | None, content: bool, exhaustive: bool) -> GetReplies:
@@ -212,20 +259,11 @@ class RecordReader:
         known = [contact.node_id for contact in table.holders(key, GROUP)]
         return view_of(sorted((*known, table.own_id), key=key.__xor__)[:GROUP])
 
-    async def _fetch_best(self, replies: GetReplies, deadline: float) -> Record | None:
-        """Fetch the large values that were advertised, and return the greatest record."""
-        best = replies.quorum.best_record
-        if not (to_fetch := replies.to_fetch(best)):
-            return best
-        race = FetchRace(to_fetch, self._bulk, self._lookups.clock, best)
-        await race.run(deadline - self._lookups.clock.seconds())
+    def _race(self, replies: GetReplies, lookup: AnyLookup, to_fetch: Claims) -> FetchRace:
+        best, insists = replies.quorum.best_record, partial(replies.agreed_above, lookup)
+        return FetchRace(to_fetch, self._bulk, self._lookups.clock, best, insists)
+
+    def _distrust(self, race: FetchRace) -> None:
         now = self._lookups.clock.seconds()
         for source in race.failed:
             self._distrusted.add(source.contact.node_id, now)
-        return race.best
-
-
-def newest(one: Record | NoRecord, other: Record | NoRecord) -> Record | NoRecord:
-    """Return the greater of two records, or the only one; `other` if there is none."""
-    found = [record for record in (one, other) if isinstance(record, Record)]
-    return max(found, key=lambda record: record.rank, default=other)

@@ -1,6 +1,6 @@
 """What the contacts that a get has asked say of its key, and when that is enough."""
 
-from collections import Counter
+from collections.abc import Collection
 
 from attrs import define, field
 
@@ -43,8 +43,8 @@ class GetReplies:
     """The holders that advertise each record, in the order of their replies."""
     _doubtful: list[tuple[AdvertisedRecord, ValueSource]] = field(factory=list, init=False)
     """What distrusted contacts advertise."""
-    _advertisers: Counter[Rank] = field(factory=Counter, init=False)
-    """How many contacts advertise each record, the distrusted among them."""
+    _advertisers: dict[Rank, set[int]] = field(factory=dict, init=False)
+    """The ids of the contacts that advertise each record, the distrusted among them."""
 
     def replied(self, lookup: AnyLookup, contact: Contact, reply: Reply) -> None:
         """One contact answered: tell the lookup what its reply means."""
@@ -52,7 +52,7 @@ class GetReplies:
         if isinstance(reply, Value):
             self._holds(lookup, contact, reply, self._record(reply))
         elif isinstance(reply, LargeValue):
-            self._holds(lookup, contact, reply, self._advertised(contact, reply))
+            self._advertises(lookup, contact, reply)
         elif isinstance(reply, Lapsed) or (isinstance(reply, Nodes) and reply.holds_values):
             self._held.append((contact, None))
             if isinstance(reply, Lapsed):
@@ -72,17 +72,21 @@ class GetReplies:
         record = record_in(reply, self.key, self._now)
         return record if known is not None or self._is_believable(record) else None
 
-    def _advertised(self, contact: Contact, reply: LargeValue) -> AdvertisedRecord | None:
+    def _advertises(self, lookup: AnyLookup, contact: Contact, reply: LargeValue) -> None:
         advertised = advertised_in(reply, self.key, self._now)
         if not self._is_believable(advertised):
-            return None
-        self._advertisers[advertised.rank] += 1
+            lookup.refused(contact, reply.nearer)
+            return
+        self._advertisers.setdefault(advertised.rank, set()).add(contact.node_id)
         source = ValueSource(contact, reply.ticket)
         if contact.node_id in self._distrusted:
+            # Its word does not end the read. But it stays in the group: without those that hold a record and
+            # could not send it, others that have missed it could be most of the group.
             self._doubtful.append((advertised, source))
-            return None
+            lookup.outdated(contact, reply.nearer)
+            return
         self._sources.setdefault(advertised.rank, []).append(source)
-        return advertised
+        self._holds(lookup, contact, reply, advertised)
 
     def _is_believable(self, found: Record | AdvertisedRecord) -> bool:
         if self.is_content and found.rank[0] is not Kind.CONTENT:
@@ -131,7 +135,29 @@ class GetReplies:
     def are_claims(self) -> bool:
         """Whether as many contacts advertise one record as have one that was acknowledged. Where none of them
         has sent it, it is not known whether it exists."""
-        return max(self._advertisers.values(), default=0) >= QUORUM
+        return max(map(len, self._advertisers.values()), default=0) >= QUORUM
+
+    def agreed_above(
+        self, lookup: AnyLookup, best: Record | None, withdrawn: Collection[tuple[Rank, int]] = ()
+    ) -> bool:
+        """Whether most of the group advertise one record greater than `best`. A write that they have was
+        acknowledged, perhaps before this read began: then nothing less is the answer to it.
+
+        `withdrawn`: records that a node turned out not to have, with its id.
+        """
+        return any(
+            self._is_agreed(lookup, rank, withdrawn)
+            for rank in self._advertisers
+            if best is None or rank > best.rank
+        )
+
+    def _is_agreed(self, lookup: AnyLookup, rank: Rank, withdrawn: Collection[tuple[Rank, int]] = ()) -> bool:
+        claimants = {node_id for node_id in self._advertisers[rank] if (rank, node_id) not in withdrawn}
+        if not claimants or not self.quorum.counts(rank):
+            return False
+        if isinstance(lookup, Lookup):
+            return lookup.missing_votes(claimants) <= 0
+        return len(claimants) >= QUORUM
 
     def outdated(self, winner: Record) -> list[Contact]:
         """Return the contacts that had nothing, or a record less than the winner."""
@@ -142,13 +168,22 @@ class GetReplies:
         """Return the contacts that had nothing."""
         return [contact for contact, held in self._held if held is None]
 
-    def to_fetch(self, best: Record | None) -> list[tuple[AdvertisedRecord, list[ValueSource]]]:
+    def to_fetch(
+        self, lookup: AnyLookup, best: Record | None
+    ) -> list[tuple[AdvertisedRecord, list[ValueSource]]]:
         """Return the advertised records greater than `best`, the greatest of those received, the greatest
         first, with their holders.
 
-        Those of distrusted contacts are returned only if there is nothing else.
+        Those of distrusted contacts are returned only if there is nothing else, or most of the group agree.
         """
-        above = self.quorum.advertised_above(best)
-        if not above and best is None:
-            return [(advertised, [source]) for advertised, source in self._doubtful]
-        return [(advertised, self._sources[advertised.rank]) for advertised in above]
+        above = {
+            advertised.rank: (advertised, list(self._sources[advertised.rank]))
+            for advertised in self.quorum.advertised_above(best)
+        }
+        has_nothing = not above and best is None
+        for advertised, source in self._doubtful:
+            rank = advertised.rank
+            is_above = best is None or rank > best.rank
+            if has_nothing or (is_above and self._is_agreed(lookup, rank)):
+                above.setdefault(rank, (advertised, []))[1].append(source)
+        return [above[rank] for rank in sorted(above, reverse=True)]

@@ -47,7 +47,7 @@ class ReadQuorum:
         if isinstance(best := self.best, Record):
             return best
         records = [found for found in self._heard.values() if isinstance(found, Record)]
-        standing = (record for record in records if self._counts(record.rank))
+        standing = (record for record in records if self.counts(record.rank))
         return max(standing, key=lambda record: record.rank, default=None)
 
     @property
@@ -93,12 +93,13 @@ class ReadQuorum:
         return witnesses >= LAPSE_WITNESSES and witnesses > len(self._holders.get(rank, ()))
 
     def _find_best(self) -> None:
-        standing = filter(self._counts, self._heard) if self._expired else self._heard
+        standing = filter(self.counts, self._heard) if self._expired else self._heard
         self._best = max(standing, default=None)
 
-    def _counts(self, rank: Rank) -> bool:
+    def counts(self, rank: Rank) -> bool:
+        """Whether no more nodes than hold this record remember that it, or a greater one, has expired."""
         witnesses = sum(floor >= rank[:2] for floor in self._expired.values())
-        return witnesses < LAPSE_WITNESSES or witnesses <= len(self._holders[rank])
+        return witnesses < LAPSE_WITNESSES or witnesses <= len(self._holders.get(rank, ()))
 
     def advertised_above(self, record: Record | None) -> list[AdvertisedRecord]:
         """Return the advertised records that are greater than `record`, the greatest first."""
@@ -108,7 +109,7 @@ class ReadQuorum:
         ranks = (
             rank
             for rank, found in self._heard.items()
-            if isinstance(found, AdvertisedRecord) and self._counts(rank)
+            if isinstance(found, AdvertisedRecord) and self.counts(rank)
         )
         above = sorted((rank for rank in ranks if floor is None or rank > floor), reverse=True)
         return [found for rank in above if isinstance(found := self._heard[rank], AdvertisedRecord)]

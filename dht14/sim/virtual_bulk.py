@@ -13,7 +13,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.protocol import DatagramProtocol
 
 from dht14.bounded import BoundedDict
-from dht14.errors import CallFailed
+from dht14.errors import CallFailed, Withdrawn
 from dht14.kademlia.contact import Address, Contact
 from dht14.node.responder import Responder
 from dht14.node.transfers import Upload
@@ -173,6 +173,8 @@ class VirtualBulk(DatagramProtocol):
 
 
 def _whole(answer: UploadAnswer) -> bytes:
+    if answer is None:
+        raise Withdrawn
     if not isinstance(answer, bytes):
         raise CallFailed
     return answer

@@ -197,3 +197,40 @@ class ClaimRaceTests(SynchronousTestCase):
         self.begin(3)
         self.clock.advance(TIMEOUT)
         self.end()
+
+    def test_more_holders(self) -> None:
+        """What must not be given up is waited for, and the race stalls once, with its transfers under way.
+        When there are more holders, they are asked; then what one alone advertises is given up as before."""
+        here = Record(key=1, value=b"here", version=2, expires_at=3600.0, replication=8)
+        agreed, sources = self.advertised(3)
+        race = FetchRace(
+            [(agreed, sources)], self.bulk, self.clock, here, lambda best: best is None or best.version < 3
+        )
+        self.ended = race.run(TIMEOUT)
+        self.clock.advance(VOUCHED_TIMEOUT)
+        self.successResultOf(self.ended)
+        self.assertTrue(race.is_stalled)
+        self.assertFalse(self.bulk.begun[0].called)
+        other = ValueSource(Contact(9, ("127.0.0.1", 9)), bytes(16))
+        self.ended = race.go_on([self.advertised(4), (agreed, [*sources, other])])
+        self.assertEqual(len(self.bulk.begun), 3, "each holder once")
+        self.clock.advance(UNVOUCHED_TIMEOUT)
+        self.assertNoResult(self.ended)
+        self.bulk.begun[2].callback(VALUE)
+        self.clock.advance(UNVOUCHED_TIMEOUT)
+        self.end()
+        assert race.best is not None
+        self.assertEqual((race.best.version, self.failed(race)), (3, [3, 4]))
+
+    def test_must_not_be_given_up(self) -> None:
+        """When nothing comes, it ends in time with less: the caller knows that this is not the answer."""
+        here = Record(key=1, value=b"here", version=2, expires_at=3600.0, replication=8)
+        race = FetchRace([self.advertised(3)], self.bulk, self.clock, here, lambda best: True)
+        self.ended = race.run(TIMEOUT)
+        self.clock.advance(VOUCHED_TIMEOUT)
+        self.ended = race.go_on([])
+        self.clock.advance(TIMEOUT - VOUCHED_TIMEOUT - 0.01)
+        self.assertNoResult(self.ended)
+        self.clock.advance(0.01)
+        self.end()
+        self.assertEqual((race.best, self.failed(race)), (here, [3]))

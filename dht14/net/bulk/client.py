@@ -17,7 +17,7 @@ from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from dht14.errors import CallFailed, Malformed
+from dht14.errors import CallFailed, Malformed, Withdrawn
 from dht14.kademlia.contact import Contact
 from dht14.net.bulk.deadlines import MIN_RATE, Deadlines
 from dht14.net.bulk.metrics import BulkClientMetrics
@@ -182,7 +182,9 @@ class BulkConnection(Protocol):
         self._expect(ANSWER_TIMEOUT + self._under_way_bytes / MIN_RATE)
         if transfer.ended.called:
             return
-        if answer is None or isinstance(answer, bytes) == bool(transfer.value):
+        if answer is None and not transfer.value:
+            transfer.ended.errback(Withdrawn())
+        elif answer is None or isinstance(answer, bytes) == bool(transfer.value):
             transfer.ended.errback(CallFailed())
         elif isinstance(answer, bytes):
             transfer.ended.callback(answer)

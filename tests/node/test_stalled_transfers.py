@@ -1,0 +1,163 @@
+"""A large value that was acknowledged, and that most of its holders do not send: among nodes that reach each
+other by calls of functions."""
+
+import random
+
+from twisted.internet.defer import Deferred
+
+from dht14.kademlia.contact import Contact
+from dht14.kademlia.parameters import HEDGE_DELAY, OPERATION_TIMEOUT, VOUCHED_TIMEOUT
+from dht14.records.receipt import NoRecord
+from dht14.records.record import Record, version_at
+from dht14.wire.messages import FindValue, LargeValue, Reply, Request
+from tests.fakes import BulkBehaviour, Peer
+from tests.node.node_case import KEY, PROMISED, TTL, NodeTestCase
+
+OLD = b"a small value that was replaced"
+NEW, NEWER = (random.Random(seed).randbytes(5_000) for seed in (1, 2))
+
+
+class ReplacedCase(NodeTestCase):
+    """Eight nodes hold a large value. The reader has missed it, and holds the one before."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.peers = self.cluster(14)
+        self.reader = self.peers[8]
+        self.old = self.give(self.reader, OLD, age=60)
+        self.assertTrue(self.put(self.peers[13], NEW))
+        self.assertEqual(self.holders(self.peers, value=NEW), list(range(8)))
+
+    def let(self, behaviour: BulkBehaviour, *peers: Peer) -> None:
+        for peer in peers:
+            peer.bulk = behaviour
+
+    def read(self) -> tuple[bytes | NoRecord, float]:
+        """Get the value at the reader; what came, and after how many seconds."""
+        got = self.reader.node.get(KEY)
+        seconds = self.network.seconds_until(got)
+        found = self.successResultOf(got)
+        return found.value if isinstance(found, Record) else found, seconds
+
+
+class StalledTransferTests(ReplacedCase):
+    def test_one_can(self) -> None:
+        """Where one of the holders can still send it, it is found, though the read has ended on others."""
+        for sender in range(8):
+            self.setUp()
+            self.let(BulkBehaviour.SILENT, *self.peers[:sender], *self.peers[sender + 1 : 8])
+            found, seconds = self.read()
+            self.assertEqual(found, NEW)
+            self.assertLess(seconds, PROMISED)
+
+    def test_known_to_stall(self) -> None:
+        """The next reads do not wait for those that have stalled."""
+        self.let(BulkBehaviour.SILENT, *self.peers[:7])
+        self.assertEqual(self.read()[0], NEW)
+        for _ in range(3):
+            found, seconds = self.read()
+            self.assertEqual(found, NEW)
+            self.assertLess(seconds, 2 * HEDGE_DELAY)
+
+    def test_none_can(self) -> None:
+        """Where no holder sends it, the old value is not the answer, nor is "not found": not now, and not
+        while the holders are distrusted. When they send again it is found at once."""
+        for behaviour in (BulkBehaviour.SILENT, BulkBehaviour.CLOSED):
+            self.setUp()
+            self.let(behaviour, *self.peers)
+            for _ in range(3):
+                found, seconds = self.read()
+                self.assertIs(found, NoRecord.UNANSWERED)
+                self.assertLess(seconds, PROMISED)
+            self.let(BulkBehaviour.HONEST, *self.peers)
+            found, seconds = self.read()
+            self.assertEqual(found, NEW)
+            self.assertLess(seconds, 2 * HEDGE_DELAY)
+
+    def test_slow(self) -> None:
+        """A transfer that is under way when more holders are looked for is not given up."""
+        for peer in self.peers[:8]:
+            peer.latency = 0.9  # A transfer takes three times as long.
+        found, seconds = self.read()
+        self.assertEqual(found, NEW)
+        self.assertGreater(seconds, VOUCHED_TIMEOUT)
+
+    def test_replaced_meanwhile(self) -> None:
+        """Where the holders have a newer value by the time that they are asked for this one, that is found,
+        and not the old one, which is at hand."""
+        newer = Record(
+            key=KEY, value=NEWER, version=version_at(self.now), expires_at=self.now + TTL, replication=8
+        )
+
+        def replaces(peer: Peer) -> None:
+            honest = peer.answer
+
+            def answer(request: Request, sender: Contact) -> Reply | None:
+                reply = honest(request, sender)
+                if isinstance(request, FindValue):
+                    assert peer.store is not None
+                    peer.store.offer(newer, self.now, lambda verdict: None)
+                return reply
+
+            peer.answer = answer
+
+        for peer in self.peers[:8]:
+            replaces(peer)
+        found, seconds = self.read()
+        self.assertEqual(found, NEWER)
+        self.assertLess(seconds, 1.0)
+
+    def test_renewal(self) -> None:
+        """A node that keeps the old value cannot compare it with what no holder sends: it does not renew it,
+        and does not stop renewing."""
+        self.let(BulkBehaviour.SILENT, *self.peers)
+        reader = self.reader.node._reader
+        compared = self.network.result(
+            Deferred.fromCoroutine(reader.compare(self.old, (), OPERATION_TIMEOUT / 2))
+        )
+        self.assertFalse(compared.is_complete)
+        self.assertFalse(compared.is_over)
+
+
+class ClaimTests(ReplacedCase):
+    """Nodes that advertise what they cannot send, and never answer when they are asked for it."""
+
+    def advertise(self, peer: Peer, version: int, digest: bytes) -> None:
+        honest = peer.answer
+
+        def answer(request: Request, sender: Contact) -> Reply | None:
+            if isinstance(request, FindValue):
+                return LargeValue(version, 1000 * TTL, 8, True, False, 5_000, digest, bytes(16))
+            return honest(request, sender)
+
+        peer.answer, peer.bulk = answer, BulkBehaviour.SILENT
+
+    def test_minority(self) -> None:
+        """Fewer of the group than most of it hide nothing, and cost no more than they did before: a moment
+        for one of them, two seconds for two, and nothing at the next read."""
+        for liars, most in ((1, 2 * HEDGE_DELAY), (2, VOUCHED_TIMEOUT + HEDGE_DELAY)):
+            self.setUp()
+            for peer in self.peers[:liars]:
+                self.advertise(peer, version_at(self.now + 1), b"n" * 32)
+            for longest in (most, HEDGE_DELAY):
+                found, seconds = self.read()
+                self.assertEqual(found, NEW)
+                self.assertLess(seconds, longest)
+
+    def test_different_claims(self) -> None:
+        """Most of the group, each with a claim of its own, do not agree on anything."""
+        for number, peer in enumerate(self.peers[:3]):
+            self.advertise(peer, version_at(self.now + 1) + number, bytes([number]) * 32)
+        found, seconds = self.read()
+        self.assertEqual(found, NEW)
+        self.assertLess(seconds, VOUCHED_TIMEOUT)
+
+    def test_withdrawn(self) -> None:
+        """Most of the group, who advertise one record and answer, when they are asked for it, that they do
+        not have it, hide nothing."""
+        for peer in self.peers[:4]:
+            self.advertise(peer, version_at(self.now + 1), b"n" * 32)
+            peer.bulk = BulkBehaviour.HONEST
+        found, seconds = self.read()
+        self.assertEqual(found, NEW)
+        self.assertLess(seconds, 1.0)
