@@ -153,9 +153,9 @@ HEDGE_FACTOR, HEDGE_MIN, HEDGE_USUAL = 1.25, 0.02, 0.35
 each time that this has passed twice. Never before the second, in seconds, nor before the third times the
 usual round trip: the first answer may be that of a neighbour."""
 
-HEDGE_TURNS = 6
-"""Turns of the reactor, as long as the present one, that answers have before they are overdue. In a process
-with many nodes, or one that is busy, an answer takes two or three."""
+ANSWER_TURNS = 6
+"""Turns of the reactor, as long as the present one, that answers have before a read asks others, or a call is
+slow. In a process with many nodes, or one that is busy, an answer takes two or three."""
 
 HEDGE_CALLS = 1
 """Contacts that a read presumes slow each time, and for which the next nearest stand in. One early costs less

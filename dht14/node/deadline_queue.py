@@ -19,9 +19,16 @@ class DeadlineQueue(Generic[Id]):
     skipped."""
 
     def __init__(
-        self, clock: IReactorTime, pending: Container[Id], on_deadline: Callable[[Id, float], None]
+        self,
+        clock: IReactorTime,
+        pending: Container[Id],
+        on_deadline: Callable[[Id, float], None],
+        *,
+        measures_all_turns: bool = False,
     ) -> None:
+        """`measures_all_turns`: whether `turn` is measured even where no deadline is due."""
         self._clock = clock
+        self._measures_all_turns = measures_all_turns
         self._pending: Container[Id] = pending
         self._on_deadline: Callable[[Id, float], None] = on_deadline
         self._heap: list[tuple[float, Id]] = []
@@ -52,9 +59,7 @@ class DeadlineQueue(Generic[Id]):
 
     def _set_timer(self, now: float) -> None:
         heap = self._heap
-        while heap and heap[0][1] not in self._pending:
-            heappop(heap)
-        if not heap:
+        if not self._is_any_left():
             return
         when = max(heap[0][0], now + TIMER_RESOLUTION)
         if self._timer is not None:
@@ -64,11 +69,23 @@ class DeadlineQueue(Generic[Id]):
         self._timer_at = when
         self._timer = self._clock.callLater(when - now, self._timer_fired)
 
+    def _is_any_left(self) -> bool:
+        """Remove the first deadlines if their calls have ended. Return whether the next one is pending."""
+        heap = self._heap
+        while heap and heap[0][1] not in self._pending:
+            heappop(heap)
+        return bool(heap)
+
     def _timer_fired(self) -> None:
-        # The reactor first reads the datagrams that have come: after a stall of this process the replies are
-        # already there, and no peer must count as slow because this process was.
-        self._fired_at = self._clock.seconds()
-        self._timer = self._clock.callLater(0, self._process)
+        now = self._clock.seconds()
+        if self._measures_all_turns or (self._is_any_left() and self._heap[0][0] <= now):
+            # The reactor first reads the datagrams that have come: after a stall of this process the replies
+            # are already there, and no peer must count as slow because this process was.
+            self._fired_at = now
+            self._timer = self._clock.callLater(0, self._process)
+        else:
+            self._timer = None
+            self._set_timer(now)
 
     def _process(self) -> None:
         self._timer = None

@@ -16,10 +16,10 @@ from attrs import define, field
 from twisted.internet.interfaces import IReactorTime
 
 from dht14.kademlia.parameters import (
+    ANSWER_TURNS,
     BUSY_TURN,
     HEDGE_FACTOR,
     HEDGE_MIN,
-    HEDGE_TURNS,
     HEDGE_UNANSWERED,
     HEDGE_USUAL,
 )
@@ -58,7 +58,7 @@ class Hedges:
     _deadlines: DeadlineQueue[int] = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._deadlines = DeadlineQueue(self.clock, self._running, self._look)
+        self._deadlines = DeadlineQueue(self.clock, self._running, self._look, measures_all_turns=True)
 
     @property
     def is_busy(self) -> bool:
@@ -95,7 +95,7 @@ class Hedges:
         """The earliest time has come at which answers may be overdue. Most reads end before it: so only now
         their deadline is computed."""
         read = self._running[read_id]
-        due = read.asked_at + max(read.pause, HEDGE_TURNS * self._deadlines.turn)
+        due = read.asked_at + max(read.pause, ANSWER_TURNS * self._deadlines.turn)
         if due <= now:
             read.pause *= 2
             read.asked_at = now

@@ -43,6 +43,23 @@ class DeadlineQueueTests(SynchronousTestCase):
         self.run_for(0.5)
         self.assertEqual([rpc_id for rpc_id, _ in self.passed], [b"b"])
 
+    def test_turn(self) -> None:
+        """A turn is waited for and measured where a deadline is due; on request also where none is."""
+        every = DeadlineQueue(self.clock, self.pending, self.on_deadline, measures_all_turns=True)
+        queues = (self.queue, every)
+        for rpc_id, expected in ((b"a", [0.0, 0.5]), (b"b", [0.2, 0.2])):
+            for queue in queues:
+                queue.add(0.1, rpc_id, self.clock.seconds())
+            self.pending.discard(b"a")
+            self.clock.callLater(0.1 + 1e-6, self.work, 0.5 if rpc_id == b"a" else 0.2)
+            self.clock.advance(0.101)
+            self.assertEqual([round(queue.turn, 3) for queue in queues], expected)
+            self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assertEqual([rpc_id for rpc_id, _ in self.passed], [b"b", b"b"])
+
+    def work(self, seconds: float) -> None:
+        self.clock.rightNow += seconds
+
     def test_next(self) -> None:
         """A deadline that is added while others are processed is reported in its time."""
         self.following = [0.1]

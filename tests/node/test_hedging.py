@@ -1,7 +1,7 @@
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from dht14.kademlia.parameters import HEDGE_FACTOR, HEDGE_MIN, HEDGE_TURNS, HEDGE_UNANSWERED, HEDGE_USUAL
+from dht14.kademlia.parameters import ANSWER_TURNS, HEDGE_FACTOR, HEDGE_MIN, HEDGE_UNANSWERED, HEDGE_USUAL
 from dht14.node.deadline_queue import TIMER_RESOLUTION
 from dht14.node.hedging import Hedges
 
@@ -72,10 +72,10 @@ class HedgesTests(SynchronousTestCase):
             self.clock.rightNow += turn
 
         self.clock.callLater(HEDGE_MIN, work)
-        self.wait(HEDGE_TURNS * turn - HEDGE_MIN - 0.001)
+        self.wait(ANSWER_TURNS * turn - HEDGE_MIN - 0.001)
         self.assert_overdue()
         self.wait(HEDGE_MIN + TIMER_RESOLUTION)
-        self.assert_overdue(HEDGE_TURNS * turn)
+        self.assert_overdue(ANSWER_TURNS * turn)
 
     def test_is_busy(self) -> None:
         """A process is busy while its turns take long, and no longer when they are short again."""

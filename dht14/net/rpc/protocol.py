@@ -18,7 +18,7 @@ from twisted.logger import Logger
 
 from dht14.errors import Malformed
 from dht14.kademlia.contact import Address, Contact
-from dht14.kademlia.parameters import HARD_TIMEOUT, SOFT_TIMEOUT_UNKNOWN
+from dht14.kademlia.parameters import ANSWER_TURNS, HARD_TIMEOUT, SOFT_TIMEOUT_UNKNOWN
 from dht14.kademlia.routing_table import RoutingTable
 from dht14.kademlia.rtt import CallTimeouts, RttEstimators
 from dht14.net.log_limiter import LogLimiter
@@ -208,6 +208,11 @@ class RpcProtocol(DatagramProtocol):
             if call.node_id is not None:
                 self._table.failed(call.contact, now)
             call.observer.call_silent(call.contact)
+        elif call.stage is CallStage.SENT and now < (
+            has_until := call.sent_at + min(ANSWER_TURNS * self._deadlines.turn, SOFT_TIMEOUT_UNKNOWN)
+        ):
+            # This process is the slow one: a resend and a stand-in would make it slower still.
+            self._deadlines.add_next(has_until, rpc_id)
         else:
             call.counters.resent += 1
             again = self._session.resend(address, call.node_id, call.payload, now, call.by_address)
@@ -315,7 +320,7 @@ class RpcProtocol(DatagramProtocol):
         self._responder.answer(request, sender, now, partial(self._respond, rpc_id, peer, counters))
         if isinstance(request, Announce):
             self._probe.announced(Contact(sender.node_id, request.address, sender.proof), now)
-        elif self._table.wants(sender) or sender.node_id not in self._table:
+        elif not self._table.is_settled(sender.node_id):
             self._probe.called_by(sender, now)
 
     def _respond(self, rpc_id: bytes, asker: Peer, counters: ReceivedRequests, reply: Reply) -> None:

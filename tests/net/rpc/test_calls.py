@@ -1,6 +1,7 @@
 from dht14.errors import CallFailed
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.parameters import (
+    ANSWER_TURNS,
     HARD_TIMEOUT,
     SILENT_TIMEOUT_MAX,
     SOFT_TIMEOUT_MIN,
@@ -122,6 +123,19 @@ class TimeoutTests(RpcTestCase):
         first, second = self.wire.sent
         self.assertEqual(first, second)
         self.assertEqual(self.observer.names.count("slow"), 1)
+
+    def test_busy(self) -> None:
+        """Where a turn of the reactor takes long, a call is slow only after several such turns."""
+        self.get_to_know(PEER)
+        self.call()
+        soft, turn = 0.03, 0.02
+        self.clock.callLater(soft + 1e-6, lambda: setattr(self.clock, "rightNow", self.clock.rightNow + turn))
+        self.clock.advance(soft + 0.001)
+        self.assertEqual((self.observer.names, len(self.wire.sent)), ([], 2))
+        self.pass_time(ANSWER_TURNS * turn - (soft + 0.001 + turn) - TOLERANCE)
+        self.assertEqual(self.observer.names, [])
+        self.pass_time(2 * TOLERANCE)
+        self.assertEqual((self.observer.names, len(self.wire.sent)), (["slow"], 3))
 
     def test_silent(self) -> None:
         """After a resend without a reply the contact is silent, and suspect in the table."""
