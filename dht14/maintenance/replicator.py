@@ -168,8 +168,11 @@ class Replicator:
         return Fetch(advertised, sources, self._bulk, self._clock).run(LARGE_COPY_TIMEOUT)
 
     def store_copy(self, record: Record) -> None:
-        """Store a record that other nodes hold, unless a better one is here."""
+        """Store a record that other nodes hold, unless it, or a better one, is here."""
         now = self._clock.seconds()
+        held = self._store.get(record.key, now)
+        if held is not None and held.rank == record.rank and not record.outlasts(held):
+            return
         is_believable = record.kind is not Kind.OPEN or self._time.may_be_held(record.version)
         if not record.is_cached and is_believable and record.is_authentic:
             self._store.offer(record, now, _ignore)

@@ -13,7 +13,7 @@ from dht14.node.ports import Respond
 from dht14.node.republish_times import RepublishTimes
 from dht14.node.resync_state import ResyncState
 from dht14.node.transfers import Transfer, Upload, issue_ticket
-from dht14.records.record import Kind, Record, advertised_rank, is_possible
+from dht14.records.record import EXPIRY_SLACK, Kind, Record, advertised_rank, is_possible
 from dht14.records.store import Outcome, RecordStore, Refusal, Verdict, conflicting_record
 from dht14.records.version_floors import Floor
 from dht14.security.shares import Priority, SharedRateLimiter
@@ -34,9 +34,6 @@ FAR_FACTOR = 2
 """A STORE is refused if this many times as many nodes as should hold the record are nearer to its key, and as
 many as a read asks: the writer is wrong about the neighbourhood. Once as many is not enough: when the nearest
 die, others stand in for them, and this node may not know yet."""
-
-EXPIRY_SLACK_MS = 5_000
-"""A copy that expires later by less than this is the same copy, seen through the delays of the network."""
 
 RENEWALS_PER_SECOND = 64
 RENEWALS_PER_PARTY = {
@@ -156,7 +153,7 @@ class WriteResponder:
             respond(self._wanted(offer, nearer, writer, now))
             return
         rank, offered = held.rank, advertised_rank(offer.key, offer.version, offer.owned, offer.digest)
-        outlives = offer.ttl_ms > held.remaining_ms(now) + EXPIRY_SLACK_MS
+        outlives = offer.ttl_ms > held.remaining_ms(now) + 1000 * EXPIRY_SLACK
         if rank > offered:
             respond(Outranked(held.version, nearer))
         elif rank == offered and not outlives and offer.replication <= held.replication:

@@ -20,6 +20,9 @@ BRIEF_TTL = 30.0
 of the store, so its version floor is forgotten before others. The default `min_ttl`, 60 s, lets no client
 make one."""
 
+EXPIRY_SLACK = 5.0
+"""Seconds. A copy that expires later by less than this is the same copy, seen through the delays of the
+network."""
 
 SUBNET_BYTES = 16
 """Length of the longest subnet: the address of a private IPv6 host."""
@@ -126,6 +129,11 @@ class Record:
             return False
         cas = decode(self.value).cas
         return held.version >= self.version or (cas is not None and held.version > cas)
+
+    def outlasts(self, held: "Record") -> bool:
+        """Return whether this copy of a record lives longer than `held`, or asks for more holders."""
+        is_longer = self.expires_at > held.expires_at + EXPIRY_SLACK
+        return is_longer or self.replication > held.replication
 
     def remaining_ms(self, now: float) -> int:
         """Return the milliseconds that it still has to live; 0 or less if it has expired."""

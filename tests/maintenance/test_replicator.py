@@ -2,7 +2,7 @@ from attrs import evolve
 
 from dht14.kademlia.keyspace import hash_id
 from dht14.maintenance.replicator import REFUSAL_MEMORY, Replicator
-from dht14.records.record import Record
+from dht14.records.record import EXPIRY_SLACK, Record
 from dht14.wire.messages import FindValue, Offer, Outranked, Ping, Stored
 from dht14.wire.messages import Store as StoreRequest
 from tests.node.holders import HoldersTestCase
@@ -103,6 +103,18 @@ class CopiesTests(HoldersTestCase):
         self.assertEqual(self.holders(content), [])
         self.bring.store_copy(content)
         self.assertEqual(self.holders(content), [1])
+
+    def test_same_copy(self) -> None:
+        """A copy that adds nothing to the one that is here is not written again; one that adds time is."""
+        record = self.record(value=b"copied")
+        self.give(record, self.one)
+        for expires_at, expected in (
+            (record.expires_at + EXPIRY_SLACK, record.expires_at),
+            (record.expires_at + EXPIRY_SLACK + 1, record.expires_at + EXPIRY_SLACK + 1),
+        ):
+            self.bring.store_copy(evolve(record, expires_at=expires_at))
+            held = self.one.store.get(record.key, self.network.clock.seconds())  # type: ignore[union-attr]
+            self.assertEqual(held and held.expires_at, expected)
 
     def test_news(self) -> None:
         """Unknown neighbours that a holder names are pinged."""
