@@ -1,7 +1,7 @@
 """All contacts that a lookup has heard of, nearest first, and what became of the calls to them."""
 
 from bisect import bisect_left, insort
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterable
 
 from attrs import define, field
@@ -10,6 +10,11 @@ from dht14.kademlia.candidate import Candidate, CandidateState
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.parameters import MAX_SOURCES
 from dht14.kademlia.subnet_limits import Subnet, SubnetOf
+
+
+def _zeros() -> defaultdict[Subnet, int]:
+    """Return counts by subnet. Not a `Counter`: every lookup makes two, and most of them count nothing."""
+    return defaultdict(int)
 
 
 @define(eq=False)
@@ -30,9 +35,9 @@ class Candidates:
     """Candidates in state ASKED: each holds one of the α slots."""
     unanswered: int = field(default=0, init=False)
     """Candidates in state ASKED or SLOW."""
-    failures: Counter[Subnet] = field(factory=Counter, init=False)
+    failures: defaultdict[Subnet, int] = field(factory=_zeros, init=False)
     """Contacts of each subnet that refused or went silent."""
-    reserved: Counter[Subnet] = field(factory=Counter, init=False)
+    reserved: defaultdict[Subnet, int] = field(factory=_zeros, init=False)
     """Contacts of each subnet that were asked and have neither refused nor failed."""
 
     # Contacts become known
@@ -187,6 +192,11 @@ class Candidates:
     def of(self, contact: Contact) -> Candidate:
         """Return the candidate of this contact's id. Raises KeyError if the lookup has not heard of it."""
         return self._by_id[contact.node_id]
+
+    @property
+    def has_slow(self) -> bool:
+        """Whether any candidate is in state SLOW."""
+        return self.unanswered > self.in_flight
 
     def count(self, state: CandidateState) -> int:
         """Return how many candidates are in this state."""

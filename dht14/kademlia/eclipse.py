@@ -9,6 +9,7 @@ from dht14.kademlia.contact import Contact
 from dht14.kademlia.disjoint_lookup import DisjointLookup
 from dht14.kademlia.lookup import Lookup, Purpose
 from dht14.kademlia.neighbourhood import Neighbourhood
+from dht14.kademlia.network_size import MIN_NEIGHBOURS
 from dht14.kademlia.parameters import REPLICATION
 
 MAX_SUSPECTED = 1_024
@@ -30,7 +31,9 @@ class EclipseDetector:
         target = lookup.target
         found_crowd = self._is_in_crowd(target, lookup.shortlist())
         is_own_choice = isinstance(lookup, Lookup) and lookup.purpose is Purpose.NODES
-        if is_own_choice or not found_crowd:
+        # No size is learned from a few nodes: a read has mostly asked no more than that.
+        shows_size = lookup.asked_count + lookup.counts_self >= MIN_NEIGHBOURS
+        if shows_size and (is_own_choice or not found_crowd):
             # An attacker can surround a key and make this node read it: that must not change the estimate.
             # The random targets of this node's own lookups cannot be foreseen.
             self._neighbourhood.lookup_found(target, lookup.nearest())

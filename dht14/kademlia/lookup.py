@@ -14,7 +14,6 @@ contact named at several addresses is tried at the next address when it is silen
 
 from collections.abc import Container, Iterable
 from enum import Enum
-from itertools import islice
 
 from attrs import define, field
 
@@ -222,7 +221,7 @@ class Lookup:
                 if state is unasked:
                     self.candidates.asked(candidate)
                     chosen.append(candidate.contact)
-        short = hopeful < width and self.candidates.count(CandidateState.SLOW) > 0
+        short = hopeful < width and self.candidates.has_slow
         return settled and not short
 
     def _is_passed_over(self, candidate: Candidate, doubtful_too: bool) -> bool:
@@ -298,7 +297,7 @@ class Lookup:
         """
         members = self._nearest_members(GROUP)
         missing = len(members) // 2 + 1
-        if any(candidate.state is CandidateState.SLOW for candidate in members):
+        if self.candidates.has_slow and any(c.state is CandidateState.SLOW for c in members):
             members = self._nearest_members(GROUP + STAND_INS)
         for index, candidate in enumerate(members):
             if candidate.state is CandidateState.UNASKED or (
@@ -340,10 +339,16 @@ class Lookup:
 
     def shortlist(self) -> list[Contact]:
         """Return up to k contacts that answered or may still be asked, nearest first; none in doubt."""
-        hopeful = (
-            candidate.contact
-            for _, candidate in self.candidates.ordered
-            if candidate.state is CandidateState.ANSWERED
-            or (candidate.state in _LISTED and not (candidate.sources and candidate.is_doubtful))
-        )
-        return list(islice(limit_per_subnet(hopeful, self.subnet_of), K))
+        take_of = SubnetQuota(self.subnet_of).take_of
+        listed: list[Contact] = []
+        for _, candidate in self.candidates.ordered:
+            state = candidate.state
+            if state is not CandidateState.ANSWERED and (
+                state not in _LISTED or (candidate.sources and candidate.is_doubtful)
+            ):
+                continue
+            if candidate.subnet is None or take_of(candidate.subnet):
+                listed.append(candidate.contact)
+            if len(listed) == K:
+                break
+        return listed

@@ -9,7 +9,7 @@ subnet limit are not cached: when one of their subnet leaves, the next to answer
 
 import random
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from itertools import islice
 from operator import attrgetter
 
@@ -68,6 +68,8 @@ class RoutingTable:
     _ping_order: PingOrder = field(factory=PingOrder, init=False)
     _neighbours: tuple[int, tuple[Contact, ...]] = field(default=(0, ()), init=False)
     """What `neighbours` returns, and the revision at which it was found."""
+    _closest: tuple[int, int, list[Contact]] = field(default=(-1, 0, []), init=False)
+    """The revision and the target of the last `closest`, and what it returned."""
     _held_by: tuple[int, int, list[Contact]] = field(default=(-1, 0, []), init=False)
     """The revision and the target of the last `holders`, and at least as many of them as were asked for."""
 
@@ -203,8 +205,20 @@ class RoutingTable:
         """Return the `count` contacts nearest to `target`, nearest first.
 
         `live_only` leaves out contacts whose last call failed: other nodes must not hear of them from us.
+        Without it, those of the last target are remembered: one operation asks for them several times.
         """
-        excluded = self._suspects if live_only else ()
+        if not live_only:
+            if count > len(self._known_closest(target)):
+                self._closest = self.revision, target, self._find_closest(target, count, ())
+            return self._closest[2][:count]
+        return self._find_closest(target, count, self._suspects)
+
+    def _known_closest(self, target: int) -> list[Contact]:
+        """Return some of the contacts nearest to `target`, nearest first; none if they are not remembered."""
+        revision, last, known = self._closest
+        return known if last == target and revision == self.revision else []
+
+    def _find_closest(self, target: int, count: int, excluded: Collection[int]) -> list[Contact]:
         block = self._ids.block_around(target, count + len(excluded))
         block.sort(key=target.__xor__)
         if excluded:
@@ -233,13 +247,16 @@ class RoutingTable:
         return chosen[:count]
 
     def _find_holders(self, target: int, count: int) -> list[Contact]:
+        known = [contact for contact in self._known_closest(target) if contact.node_id not in self._suspects]
+        chosen = list(islice(limit_per_subnet(known, self.subnet_of), count))
         wanted = count
-        while True:
+        while len(chosen) < count:
             found = self.closest(target, wanted, live_only=True)
             chosen = list(islice(limit_per_subnet(found, self.subnet_of), count))
-            if len(chosen) == count or len(found) < wanted:
-                return chosen
+            if len(found) < wanted:
+                break
             wanted *= 2
+        return chosen
 
     def reported(self, node_id: int, holds_values: bool) -> None:
         """A contact has reported whether it holds values."""
@@ -249,6 +266,10 @@ class RoutingTable:
     def serves_values(self, node_id: int) -> bool:
         """Whether this contact holds values, as far as is known."""
         return (entry := self._entries.get(node_id)) is None or entry.holds_values
+
+    def is_settled(self, node_id: int) -> bool:
+        """Whether this contact answered our last call, so that another answer would change nothing."""
+        return node_id in self._entries and node_id not in self._suspects
 
     def is_suspect(self, node_id: int) -> bool:
         """Whether the last call to this contact failed."""
@@ -343,6 +364,8 @@ class RoutingTable:
         assert all(subnet is None or count <= SUBNET_IN_TABLE for subnet, count in per_subnet.items())
         assert held == self._entries and sorted(held) == self._ids.all()
         assert list(self.neighbours()) == self.closest(self.own_id, NEIGHBOURS)
+        revision, target, nearest = self._closest
+        assert revision != self.revision or nearest == self._find_closest(target, len(nearest), ())
         revision, target, holders = self._held_by
         assert revision != self.revision or holders == self._find_holders(target, len(holders))
         assert self._suspects == {node_id for node_id, entry in held.items() if entry.misses}

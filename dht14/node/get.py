@@ -232,8 +232,8 @@ class RecordReader:
         """Run the lookup: over disjoint paths if the key is suspect, else of the nodes nearest to the key."""
         key, lookups = replies.key, self._lookups
         timeout = deadline - lookups.clock.seconds()
-        request = FindValue(key, self._view(key))
         if lookups.eclipse_detector.suspects(key):
+            request = FindValue(key, self._view(key))
             return lookups.run(
                 lookups.new_disjoint_lookup(key, REPLICATION), request, replies.replied, timeout
             )
@@ -251,7 +251,7 @@ class RecordReader:
         lookup.alpha = votes + replies.spares
         if not replies.exhaustive:
             timeout = min(timeout, FIRST_READ_TIMEOUT)
-        return lookups.run(lookup, request, replies.replied, timeout)
+        return lookups.run(lookup, FindValue(key, self._view(key)), replies.replied, timeout)
 
     def _view(self, key: int) -> bytes:
         """Return the group of the key as this node sees it: holders name the members that it lacks."""

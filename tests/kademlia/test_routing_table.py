@@ -170,7 +170,9 @@ class BucketsTests(TableTestCase):
         self.assertTrue(self.table.wants(contact(near)))
         self.assertFalse(self.table.wants(contact(newcomer)))
         self.assertFalse(self.table.wants(contact(known)))
+        self.assertEqual([self.table.is_settled(i) for i in (known, newcomer, near)], [True, False, False])
         self.fail(known, 5)
+        self.assertFalse(self.table.is_settled(known))
         self.assertTrue(self.table.wants(contact(known)))
 
 
