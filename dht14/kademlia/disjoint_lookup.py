@@ -160,6 +160,11 @@ class DisjointLookup:
         merged = self._merged(path.shortlist() for path in self._paths)
         return list(islice(limit_per_subnet(merged, self.subnet_of), K))
 
+    def members(self, count: int) -> list[Contact]:
+        """As `Lookup.members`, of all paths."""
+        merged = self._merged(path.members(count) for path in self._paths)
+        return list(islice(limit_per_subnet(merged, self.subnet_of), count))
+
     def _merged(self, lists: Iterable[list[Contact]]) -> Iterator[Contact]:
         """Yield each contact once, nearest first."""
         ordered = merge(*lists, key=lambda contact: contact.node_id ^ self.target)

@@ -269,6 +269,11 @@ class Lookup:
         """
         return self._nearest_members(GROUP)
 
+    def members(self, count: int) -> list[Contact]:
+        """Return up to `count` of the nearest contacts that hold values, as far as is known: also those whose
+        answer did not count."""
+        return [candidate.contact for candidate in self._nearest_members(count)]
+
     def _nearest_members(self, count: int) -> list[Candidate]:
         members: list[Candidate] = []
         take_of = SubnetQuota(self.subnet_of).take_of

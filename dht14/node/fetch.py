@@ -200,6 +200,8 @@ class FetchRace:
     """The same."""
     _stalled: dict[int, int] = field(factory=dict, init=False)
     """How many holders had been asked, by index, when the race stalled."""
+    _overdue: set[int] = field(factory=set, init=False)
+    """What had stalled and has no more holders, by index: nothing waits for it unless the caller insists."""
     _ends_at: float = field(default=0.0, init=False)
     _done: "Deferred[None]" = field(factory=Deferred, init=False)
     _timer: IDelayedCall | None = field(default=None, init=False)
@@ -217,10 +219,15 @@ class FetchRace:
         self._stall_timer = self._clock.callLater(VOUCHED_TIMEOUT, self._stall)
         return self._race(self._advertised)
 
-    def go_on(self, advertised: Claims) -> "Deferred[None]":
-        """More is advertised. Fires as `run` does, within the same time; it stalls no more."""
+    def go_on(
+        self, advertised: Claims, insists: Callable[[Record | None], bool] = _gives_way
+    ) -> "Deferred[None]":
+        """More is advertised, which decides what must not be given up. Fires as `run` does, within the same
+        time; it stalls no more."""
         self._cancel_timers()
+        self._insists = insists
         self.is_stalled, self._is_late, self._timer = False, False, None
+        self._overdue.update(self._stalled)
         self._done = Deferred()
         return self._race(advertised)
 
@@ -242,10 +249,7 @@ class FetchRace:
         for claim in advertised[:MAX_FETCHES]:
             self._begin(*claim, left)
         self._is_beginning = False
-        if not self._above_best():
-            self._settle()
-        elif self.best is not None:
-            self._limit_wait()
+        self._wait_or_settle()
         return self._done
 
     def _begin(self, advertised: AdvertisedRecord, sources: Sequence[ValueSource], timeout: float) -> None:
@@ -258,12 +262,22 @@ class FetchRace:
         asked = {source.contact.node_id for source in known}
         more = [source for source in sources if source.contact.node_id not in asked]
         known += more
+        if more:
+            self._overdue.discard(index)
         if index in self._fetches:
             self._fetches[index].heard_of(more)
         elif more:
             fetch = self._fetches[index] = Fetch(advertised, more, self._bulk, self._clock)
             running = self._running[index] = fetch.run(timeout)
             running.addErrback(_cancelled).addCallback(self._fetched, index)
+
+    def _wait_or_settle(self) -> None:
+        if not self._awaited():
+            self._settle()
+        elif self._is_late:
+            self._waited()
+        elif self.best is not None:
+            self._limit_wait()
 
     def _limit_wait(self) -> None:
         if self._timer is None and not self._done.called:
@@ -272,7 +286,7 @@ class FetchRace:
     def _waited(self) -> None:
         """Give up what a single holder advertises."""
         self._is_late = True
-        if not any(len(self._claims[index][1]) >= VOUCHING_HOLDERS for index in self._above_best()):
+        if not any(len(self._claims[index][1]) >= VOUCHING_HOLDERS for index in self._awaited()):
             self._settle()
         elif self._timer is None or not self._timer.active():
             self._timer = self._clock.callLater(VOUCHED_TIMEOUT - UNVOUCHED_TIMEOUT, self._settle)
@@ -281,6 +295,10 @@ class FetchRace:
         """Return the running fetches of records greater than the best, by index."""
         best = self.best
         return [i for i in self._fetches if best is None or self._claims[i][0].rank > best.rank]
+
+    def _awaited(self) -> list[int]:
+        """Return those of them that had not stalled."""
+        return [index for index in self._above_best() if index not in self._overdue]
 
     def _fetched(self, record: Record | None, index: int) -> None:
         fetch = self._fetches.pop(index)
@@ -296,14 +314,8 @@ class FetchRace:
                 self.failed += fetch.passed_over(self._stalled[index])
             if self.best is None or record.rank > self.best.rank:
                 self.best = record
-        if self.is_stalled or self._is_beginning:
-            return
-        if not self._above_best():
-            self._settle()
-        elif self._is_late:
-            self._waited()
-        elif self.best is not None:
-            self._limit_wait()
+        if not self.is_stalled and not self._is_beginning:
+            self._wait_or_settle()
 
     def _stall(self) -> None:
         """Nothing that must not be given up has come for a long time: more holders are needed."""

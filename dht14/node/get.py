@@ -153,15 +153,16 @@ class RecordReader:
         race = self._race(replies, lookup, to_fetch)
         try:
             await race.run(deadline - clock.seconds())
-            if self._lacks_end(replies, race.best) and deadline > clock.seconds():
-                # The holders that ended the search advertised a value and did not send it.
+            if self._lacks_more(replies, lookup, race) and deadline > clock.seconds():
+                # The holders that ended the search, or agree, advertise a value and do not send it.
                 self._distrust(race)
                 replies = self._replies(replies.key, own, replies.is_content, exhaustive=True)
                 lookup = await self._ask(replies, own, deadline)
                 if race.best is not None:
                     replies.quorum.add(race.best, None)
                 race.best = replies.quorum.best_record
-                await race.go_on(replies.to_fetch(lookup, race.best))
+                insists = partial(replies.agreed_above, lookup)
+                await race.go_on(replies.to_fetch(lookup, race.best), insists)
         finally:
             race.stop()
         self._distrust(race)
@@ -178,12 +179,15 @@ class RecordReader:
         return found
 
     @staticmethod
-    def _lacks_end(replies: GetReplies, found: Record | None) -> bool:
-        """Whether the record with which the search ended early is missing: others were not looked for."""
-        ended_with = replies.quorum.best
-        if not replies.ended_early or ended_with is None:
+    def _lacks_more(replies: GetReplies, lookup: AnyLookup, race: FetchRace) -> bool:
+        """Whether others must be looked for: the record with which the search ended early did not come, or
+        one that most of the group advertise."""
+        if replies.exhaustive:
             return False
-        return found is None or found.rank < ended_with.rank
+        ended_with, best = replies.quorum.best, race.best
+        if replies.ended_early and ended_with is not None and (best is None or best.rank < ended_with.rank):
+            return True
+        return replies.agreed_above(lookup, best, race.withdrawn)
 
     async def compare(self, record: Record, near: Iterable[Contact], timeout: float) -> Comparison:
         """Compare a record with what the nodes near its key have; the lookup begins with the contacts `near`,

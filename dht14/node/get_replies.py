@@ -7,7 +7,7 @@ from attrs import define, field
 from dht14.bounded import ExpiringSet
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.lookup import Lookup
-from dht14.kademlia.parameters import GROUP, QUORUM, SPARES_NEAR
+from dht14.kademlia.parameters import GROUP, QUORUM, REPLICATION, SPARES_NEAR
 from dht14.node.fetch import ValueSource, advertised_in, is_within, record_in
 from dht14.node.lookup_run import AnyLookup
 from dht14.node.network_clock import NetworkClock
@@ -16,6 +16,9 @@ from dht14.records.read_quorum import Rank, ReadQuorum
 from dht14.records.record import Kind, Record
 from dht14.records.version_floors import Floor
 from dht14.wire.messages import Lapsed, LargeValue, Nodes, Reply, Value
+
+OWNER_CLAIMS = 3 / 4
+"""The share of the nearest nodes that must advertise an owner's record before a read insists on it."""
 
 
 @define(eq=False, kw_only=True)
@@ -141,7 +144,8 @@ class GetReplies:
         self, lookup: AnyLookup, best: Record | None, withdrawn: Collection[tuple[Rank, int]] = ()
     ) -> bool:
         """Whether most of the group advertise one record greater than `best`. A write that they have was
-        acknowledged, perhaps before this read began: then nothing less is the answer to it.
+        acknowledged, perhaps before this read began: then nothing less is the answer to it. Once all of the
+        nearest were asked, most of these eight must advertise an owner's record.
 
         `withdrawn`: records that a node turned out not to have, with its id.
         """
@@ -155,6 +159,11 @@ class GetReplies:
         claimants = {node_id for node_id in self._advertisers[rank] if (rank, node_id) not in withdrawn}
         if not claimants or not self.quorum.counts(rank):
             return False
+        if rank[0] is Kind.OWNER and self.exhaustive:
+            # Its signature comes with the value only. Among a fifth of liars most of the group lie at one key
+            # of 17, and so many of the eight nearest at one of 800.
+            nearest = lookup.members(REPLICATION)
+            return sum(contact.node_id in claimants for contact in nearest) >= OWNER_CLAIMS * len(nearest)
         if isinstance(lookup, Lookup):
             return lookup.missing_votes(claimants) <= 0
         return len(claimants) >= QUORUM

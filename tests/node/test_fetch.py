@@ -222,13 +222,23 @@ class ClaimRaceTests(SynchronousTestCase):
         assert race.best is not None
         self.assertEqual((race.best.version, self.failed(race)), (3, [3, 4]))
 
+    def test_had_its_time(self) -> None:
+        """What has stalled is given up at once if it need not come after all and has no more holders."""
+        here = Record(key=1, value=b"here", version=2, expires_at=3600.0, replication=8)
+        race = FetchRace([self.advertised(3)], self.bulk, self.clock, here, lambda best: True)
+        self.ended = race.run(TIMEOUT)
+        self.clock.advance(VOUCHED_TIMEOUT)
+        self.ended = race.go_on([self.advertised(3)])
+        self.end()
+        self.assertEqual((race.best, self.failed(race)), (here, [3]))
+
     def test_must_not_be_given_up(self) -> None:
         """When nothing comes, it ends in time with less: the caller knows that this is not the answer."""
         here = Record(key=1, value=b"here", version=2, expires_at=3600.0, replication=8)
         race = FetchRace([self.advertised(3)], self.bulk, self.clock, here, lambda best: True)
         self.ended = race.run(TIMEOUT)
         self.clock.advance(VOUCHED_TIMEOUT)
-        self.ended = race.go_on([])
+        self.ended = race.go_on([], lambda best: True)
         self.clock.advance(TIMEOUT - VOUCHED_TIMEOUT - 0.01)
         self.assertNoResult(self.ended)
         self.clock.advance(0.01)

@@ -6,15 +6,28 @@ import random
 from twisted.internet.defer import Deferred
 
 from dht14.kademlia.contact import Contact
-from dht14.kademlia.parameters import HEDGE_DELAY, OPERATION_TIMEOUT, VOUCHED_TIMEOUT
+from dht14.kademlia.parameters import GROUP, HEDGE_DELAY, OPERATION_TIMEOUT, VOUCHED_TIMEOUT
 from dht14.records.receipt import NoRecord
 from dht14.records.record import Record, version_at
 from dht14.wire.messages import FindValue, LargeValue, Reply, Request
 from tests.fakes import BulkBehaviour, Peer
 from tests.node.node_case import KEY, PROMISED, TTL, NodeTestCase
+from tests.owners import Owner
 
 OLD = b"a small value that was replaced"
 NEW, NEWER = (random.Random(seed).randbytes(5_000) for seed in (1, 2))
+
+
+def advertise(peer: Peer, version: int, digest: bytes, owned: bool = False) -> None:
+    """Let a node advertise what it cannot send, and never answer when it is asked for it."""
+    honest = peer.answer
+
+    def answer(request: Request, sender: Contact) -> Reply | None:
+        if isinstance(request, FindValue):
+            return LargeValue(version, 1000 * TTL, 8, True, owned, 5_000, digest, bytes(16))
+        return honest(request, sender)
+
+    peer.answer, peer.bulk = answer, BulkBehaviour.SILENT
 
 
 class ReplacedCase(NodeTestCase):
@@ -120,17 +133,7 @@ class StalledTransferTests(ReplacedCase):
 
 
 class ClaimTests(ReplacedCase):
-    """Nodes that advertise what they cannot send, and never answer when they are asked for it."""
-
-    def advertise(self, peer: Peer, version: int, digest: bytes) -> None:
-        honest = peer.answer
-
-        def answer(request: Request, sender: Contact) -> Reply | None:
-            if isinstance(request, FindValue):
-                return LargeValue(version, 1000 * TTL, 8, True, False, 5_000, digest, bytes(16))
-            return honest(request, sender)
-
-        peer.answer, peer.bulk = answer, BulkBehaviour.SILENT
+    """Nodes that advertise what they cannot send."""
 
     def test_minority(self) -> None:
         """Fewer of the group than most of it hide nothing, and cost no more than they did before: a moment
@@ -138,7 +141,7 @@ class ClaimTests(ReplacedCase):
         for liars, most in ((1, 2 * HEDGE_DELAY), (2, VOUCHED_TIMEOUT + HEDGE_DELAY)):
             self.setUp()
             for peer in self.peers[:liars]:
-                self.advertise(peer, version_at(self.now + 1), b"n" * 32)
+                advertise(peer, version_at(self.now + 1), b"n" * 32)
             for longest in (most, HEDGE_DELAY):
                 found, seconds = self.read()
                 self.assertEqual(found, NEW)
@@ -147,7 +150,7 @@ class ClaimTests(ReplacedCase):
     def test_different_claims(self) -> None:
         """Most of the group, each with a claim of its own, do not agree on anything."""
         for number, peer in enumerate(self.peers[:3]):
-            self.advertise(peer, version_at(self.now + 1) + number, bytes([number]) * 32)
+            advertise(peer, version_at(self.now + 1) + number, bytes([number]) * 32)
         found, seconds = self.read()
         self.assertEqual(found, NEW)
         self.assertLess(seconds, VOUCHED_TIMEOUT)
@@ -156,8 +159,47 @@ class ClaimTests(ReplacedCase):
         """Most of the group, who advertise one record and answer, when they are asked for it, that they do
         not have it, hide nothing."""
         for peer in self.peers[:4]:
-            self.advertise(peer, version_at(self.now + 1), b"n" * 32)
+            advertise(peer, version_at(self.now + 1), b"n" * 32)
             peer.bulk = BulkBehaviour.HONEST
         found, seconds = self.read()
         self.assertEqual(found, NEW)
         self.assertLess(seconds, 1.0)
+
+
+class OwnerClaimTests(NodeTestCase):
+    """Eight nodes hold a large value of an owner; a reader holds the one before."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.owner = Owner()
+        peers = self.cluster(14)
+        self.near = sorted(peers, key=lambda peer: peer.contact.node_id ^ self.owner.key)
+        self.reader = self.near[8]
+        assert self.reader.store is not None
+        self.reader.store.offer(self.owner.record(OLD, 1, self.now + TTL), self.now, lambda verdict: None)
+        self.new = self.owner.says(NEW, 2)
+        self.assertTrue(self.put(self.near[13], self.new, self.owner.key))
+
+    def read(self) -> bytes | NoRecord:
+        got = self.reader.node.get(self.owner.key)
+        self.assertLess(self.network.seconds_until(got), PROMISED)
+        found = self.successResultOf(got)
+        return found.value if isinstance(found, Record) else found
+
+    def test_liars(self) -> None:
+        """Even all of the group, who advertise one greater number, do not hide the value from a read."""
+        for liars in range(1, GROUP + 1):
+            self.setUp()
+            for peer in self.near[:liars]:
+                advertise(peer, 3, b"n" * 32, owned=True)
+            for _ in range(2):
+                self.assertEqual(self.read(), self.new)
+
+    def test_stalled(self) -> None:
+        """Where hardly any holder sends the value, or none does, the one before is not the answer."""
+        for senders, expected in (1, self.new), (0, NoRecord.UNANSWERED):
+            self.setUp()
+            for peer in self.near[senders:8]:
+                peer.bulk = BulkBehaviour.SILENT
+            for _ in range(2):
+                self.assertEqual(self.read(), expected)
