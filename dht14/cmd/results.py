@@ -6,7 +6,7 @@ from dht14.cmd.command_error import NOT_DONE, CommandError
 from dht14.cmd.output import base64_text
 from dht14.cmd.progress import counted
 from dht14.records.envelope import Envelope
-from dht14.records.receipt import NoRecord, PutOutcome, Receipt
+from dht14.records.receipt import NoRecord, PutOutcome, PutReason, Receipt
 
 _MISSING = {
     NoRecord.UNANSWERED: "nodes that should know did not answer; try again",
@@ -43,7 +43,7 @@ def not_stored_error(receipt: Receipt | bool, hint: str = "") -> CommandError:
     if not isinstance(receipt, Receipt):
         return CommandError(NOT_DONE, f"the node could not store it{hint}")
     reason = REASONS.get(receipt.reason, "the node gives no reason")
-    if receipt.reason.name == "UNFINISHED":
+    if receipt.reason is PutReason.UNFINISHED:
         return CommandError(NOT_DONE, f"not known to be stored: {reason}", "unfinished")
     count = f" (stored on {receipt.stored} of {counted(receipt.wanted, 'node')})" if receipt.stored else ""
     return CommandError(NOT_DONE, f"not stored: {reason}{count}{hint}", receipt.reason.name.lower())

@@ -190,12 +190,13 @@ class ExtensionTests(ApiTestCase):
         )
 
     def test_failing_node(self) -> None:
-        """If the node fails, the client gets "too few nodes answered", not "not found"."""
+        """If the node fails, the client gets "nodes did not answer" and "unfinished", not "not found" and "not
+        stored"."""
         connection, wire = self.connect()
         connection.dataReceived(encode_get_record(key(1)) + encode_put(0, 4, key(2), b"v", receipt=True))
         for call in self.node.calls:
             call.answer.errback(CallFailed("shutting down"))
-        receipt = Receipt(PutOutcome.NOT_STORED, 0, 4, PutReason.TOO_FEW_HOLDERS)
+        receipt = Receipt(PutOutcome.NOT_STORED, 0, 4, PutReason.UNFINISHED)
         self.assertEqual(
             wire.replies(), [MissingRecord(key(1), NoRecord.UNANSWERED), PutReceipt(key(2), receipt)]
         )
