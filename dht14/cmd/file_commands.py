@@ -93,7 +93,7 @@ class _Transfer:
             raise CommandError(WRONG_USAGE, f"{reason}{done}", "output") from None
         except DhtError as error:
             self._line.end()
-            raise _failure(api_address(args), error) from None
+            raise file_failure(api_address(args), error) from None
         self._line.end()
 
 
@@ -104,7 +104,7 @@ def run_put(args: argparse.Namespace, source: BinaryIO, keeping: "AdminClient | 
         owner = load_owner_key(args.sign)
         check_version_numbers(args)
     transfer = _Transfer("stored")
-    with transfer.reported(args), _client(args) as client:
+    with transfer.reported(args), file_client(args) as client:
         stored = client.put_file(
             source,
             owner=owner,
@@ -119,7 +119,7 @@ def run_put(args: argparse.Namespace, source: BinaryIO, keeping: "AdminClient | 
     if keeping is not None:
         from dht14.cmd.kept import keep_file
 
-        with _client(args) as client:
+        with file_client(args) as client:
             kept = keep_file(keeping, client, stored, args)
     if args.json:
         print_json(
@@ -150,7 +150,7 @@ def run_get(args: argparse.Namespace, key: bytes) -> int:
             WRONG_USAGE, "give --output F: with --json a file cannot go to the standard output"
         )
     transfer = _Transfer("fetched")
-    with transfer.reported(args), _client(args) as client:
+    with transfer.reported(args), file_client(args) as client:
         target = _target(args.output)
         is_piped = args.max_bytes is None and not isinstance(target, str)
         limit = MAX_PIPED if is_piped else args.max_bytes
@@ -179,16 +179,17 @@ def file_keys(args: argparse.Namespace) -> list[bytes]:
     """Return the keys of all values of the file whose address is `args.key`. Raises `CommandError`."""
     address = format_address(parse_key(args.key))
     try:
-        with _client(args) as client:
+        with file_client(args) as client:
             keys = client.file_keys(address)
     except DhtError as error:
-        raise _failure(api_address(args), error) from None
+        raise file_failure(api_address(args), error) from None
     if keys is None:
         raise not_found_error(NoRecord.NOT_FOUND)
     return keys
 
 
-def _client(args: argparse.Namespace) -> Client:
+def file_client(args: argparse.Namespace) -> Client:
+    """Return a client of the node that the options name."""
     return Client(address.format_address(*api_address(args)))
 
 
@@ -218,7 +219,7 @@ def _rate(moved: int, seconds: float) -> str:
     return f"; {seconds:.1f} s, {bytes_text(moved / seconds)}/s" if seconds else ""
 
 
-def _failure(node: tuple[str, int], error: DhtError) -> CommandError:
+def file_failure(node: tuple[str, int], error: DhtError) -> CommandError:
     """Return what ends a command for an error of the client."""
     facts: dict[str, object] = {}
     text, cause = str(error), error

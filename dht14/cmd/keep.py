@@ -1,16 +1,21 @@
 """`dht14 keep` and `unkeep`: values, and whole files, that a node renews."""
 
 import argparse
+from collections.abc import Collection
 
-from dht14.cmd.admin_client import add_admin_arguments, admin_client
+from dht14.client.errors import DhtError
+from dht14.cmd.admin_client import AdminClient, add_admin_arguments, admin_client
 from dht14.cmd.command_error import DONE, NOT_DONE, CommandError
 from dht14.cmd.kept import UnkeptJson, keep_keys, keep_value, kept_line
 from dht14.cmd.keys import add_key_argument, parse_key
-from dht14.cmd.node_arguments import add_api_argument, add_replication_argument
+from dht14.cmd.node_arguments import add_api_argument, add_replication_argument, api_address
 from dht14.cmd.output import print_json, print_status
+from dht14.cmd.pages import pages_of
 from dht14.cmd.parser import whole_number
 from dht14.cmd.progress import counted
 from dht14.files.address import SCHEME
+from dht14.files.sharing import may_be_manifest, shared_keys
+from dht14.net.admin.view import KeptPageJson
 
 
 def add_keep_arguments(parser: argparse.ArgumentParser) -> None:
@@ -69,7 +74,7 @@ def add_unkeep_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `dht14 unkeep`."""
     parser.description = (
         "Let a node renew a value no more. It lives until the end of its present time to live. Of a file, "
-        "dht14:HEX, no part is renewed any more, also if another kept file has it."
+        "dht14:HEX, no part is renewed any more, but for those that another kept file has, too."
     )
     add_key_argument(parser)
     add_api_argument(parser)
@@ -92,18 +97,53 @@ def _unkeep_all(args: argparse.Namespace) -> int:
     from dht14.cmd.file_commands import file_keys
 
     client = admin_client(args)
+    keys = file_keys(args)
+    shared = _shared_parts(args, client, keys)
     ended = 0
-    for key in file_keys(args):
+    for key in keys:
+        if key in shared:
+            continue
         try:
             client.send("DELETE", f"/v1/kept/{key.hex()}", UnkeptJson)
             ended += 1
         except CommandError as error:
             if error.error != "not_found":
                 raise
-    if not ended:
+    if not ended and not shared:
         raise CommandError(NOT_DONE, "no part of this file is kept; dht14 kept lists what is", "not_found")
     if args.json:
-        print_json({"address": args.key, "unkept": ended})
+        print_json({"address": args.key, "unkept": ended, "shared": len(shared)})
     else:
-        print_status(f"not renewed any more: {counted(ended, 'part')}")
+        others = f"; parts that other kept files have, too: {len(shared):,}" if shared else ""
+        print_status(f"not renewed any more: {counted(ended, 'part')}{others}")
     return DONE
+
+
+def _shared_parts(args: argparse.Namespace, node: AdminClient, keys: Collection[bytes]) -> set[bytes]:
+    """Return those of the keys of a file that other files have which the node keeps. Raises `CommandError`
+    if one of those cannot be read: then it is not known."""
+    from dht14.cmd.file_commands import file_client, file_failure
+
+    kinds: dict[bytes, str] = {}
+    for page in pages_of(node, "/v1/kept", KeptPageJson, "values", None):
+        for value in page:
+            is_owned = value["kind"] == "owner"
+            if is_owned or (value["kind"] == "content" and may_be_manifest(value["bytes"])):
+                kinds[bytes.fromhex(value["key"])] = value["kind"]
+
+    def value_of(key: bytes) -> bytes:
+        try:
+            found = client.get(key) if kinds[key] == "owner" else client.get_content(key)
+        except DhtError as error:
+            raise file_failure(api_address(args), error) from None
+        if found is None and kinds[key] != "owner":
+            raise CommandError(
+                NOT_DONE,
+                f"nothing is let go: {key.hex()} is kept but not found now, and may be a file with the same "
+                "parts; try again, or dht14 unkeep that",
+                "not_found",
+            )
+        return b"" if found is None else found.value
+
+    with file_client(args) as client:
+        return shared_keys(set(keys), kinds, value_of)

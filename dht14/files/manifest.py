@@ -75,7 +75,7 @@ class Manifest:
     def decode_child(self, number: int, value: bytes) -> "Manifest":
         """Return the manifest that is a child of this one. Raises `Malformed` if its fields are not those
         that this one asks for."""
-        child = _decode(value)
+        child = decode_any(value)
         wanted = (self.level - 1, self.piece_bytes, self.size_of(number))
         if (child.level, child.piece_bytes, child.size) != wanted:
             raise Malformed("a manifest that does not fit the one above it")
@@ -94,13 +94,14 @@ def root_level(size: int, piece_bytes: int) -> int:
 
 def decode_root(value: bytes) -> Manifest:
     """Return the manifest of a whole file. Raises `Malformed` for all bytes but the one encoding of it."""
-    root = _decode(value)
+    root = decode_any(value)
     if root.level != root_level(root.size, root.piece_bytes):
         raise Malformed("a manifest of a higher level than the file needs")
     return root
 
 
-def _decode(value: bytes) -> Manifest:
+def decode_any(value: bytes) -> Manifest:
+    """Return the manifest that a value is: of a file, or of a part of one. Raises `Malformed`."""
     if len(value) > MAX_VALUE:
         raise Malformed("a manifest that is too long")
     try:

@@ -13,8 +13,8 @@ from dht14.cmd.admin_client import AdminClient
 from dht14.cmd.command_error import NO_NODE, NOT_DONE, CommandError
 from dht14.cmd.kept import KEYS_AT_ONCE, keep_file, keep_keys, keep_put
 from dht14.files.manifest import PIECE_BYTES, Manifest
-from dht14.records.receipt import PutOutcome, Receipt
-from dht14.wire.api_messages import Get, Put, encode_receipt, encode_record
+from dht14.records.receipt import NoRecord, PutOutcome, Receipt
+from dht14.wire.api_messages import Get, Put, encode_no_record, encode_receipt, encode_record
 from tests.cmd.admin_case import AdminCommandCase, at_terminal
 from tests.cmd.admin_server import STATUS, AdminServer
 from tests.cmd.api_server import STORED, ApiServer
@@ -82,6 +82,7 @@ class KeepTests(KeptCommandCase):
         address = f"dht14:{digest(values[-1]).hex()}"
         answers: dict[str, Any] = {"/v1/kept?ttl=0&replication=0": {"kept": 3, "refused": []}}
         answers |= {f"/v1/kept/{key.hex()}": {"key": key.hex()} for key in [*stored][1:]}
+        answers["/v1/kept?limit=1000"] = EMPTY
         with ApiServer(answer) as api:
             outcome = self.ask("keep", address, "--api-address", api.address, answers=answers)
             self.assertEqual(outcome, (0, b"", "kept: the file, in 3 parts\n"))
@@ -94,8 +95,43 @@ class KeepTests(KeptCommandCase):
             outcome = self.ask("keep", address, "--api-address", api.address, answers=answers)
             self.assertEqual(outcome.code, NOT_DONE)
             self.assertIn("1 of 3; the list is full", outcome.error)
-            outcome = self.ask("unkeep", address, "--api-address", api.address, answers={})
+            answers = {"/v1/kept?limit=1000": EMPTY}
+            outcome = self.ask("unkeep", address, "--api-address", api.address, answers=answers)
             self.assertEqual(outcome.code, NOT_DONE)
+
+    def test_shared_parts(self) -> None:
+        """A part that another kept file has as well is not let go; where it is not known whether that file
+        has it, nothing is."""
+        pieces = [bytes([number]) * PIECE_BYTES for number in range(3)]
+        one, other = (
+            Manifest(
+                0, PIECE_BYTES, 2 * PIECE_BYTES, digest(pieces[first]) + digest(pieces[first + 1])
+            ).encode()
+            for first in (0, 1)
+        )
+        stored = {digest(value): value for value in (*pieces, one, other)}
+
+        def answer(request: Get | Put) -> bytes:
+            if request.key not in stored:
+                return encode_no_record(request.key, NoRecord.NOT_FOUND)
+            return encode_record(request.key, 3, 0, 60, stored[request.key])
+
+        listed = [dict(kept_value(int(key.hex(), 16), value, 0)) for key, value in stored.items()]
+        answers: dict[str, Any] = {f"/v1/kept/{key.hex()}": {"key": key.hex()} for key in stored}
+        answers["/v1/kept?limit=1000"] = {**EMPTY, "values": [{**one, "kind": "content"} for one in listed]}
+        address = f"dht14:{digest(one).hex()}"
+        with ApiServer(answer) as api:
+            outcome = self.ask("unkeep", address, "--api-address", api.address, answers=answers)
+            said = "not renewed any more: 2 parts; parts that other kept files have, too: 1\n"
+            self.assertEqual(outcome, (0, b"", said))
+            let_go = {
+                path.rpartition("/")[2] for method, path, *_ in self.server.requests if method == "DELETE"
+            }
+            self.assertEqual(let_go, {digest(one).hex(), digest(pieces[0]).hex()})
+            del stored[digest(other)]
+            outcome = self.ask("unkeep", address, "--api-address", api.address, answers=answers)
+            self.assertEqual(outcome.code, NOT_DONE)
+            self.assertNotIn("DELETE", [method for method, *_ in self.server.requests])
 
     def test_kept(self) -> None:
         """All pages are listed; a value that is not renewed says why, and has no times that mean nothing."""
