@@ -40,7 +40,12 @@ _DIGEST_BYTES = 32
 _KEY_BYTES = 32
 _MAX_HEADER_BYTES = 65_536
 _ASIDE_PREFIX = "damaged-"
-_OUR_FILE = re.compile(rf"{_HEADER}|[0-9a-f]{{{2 * DATABASE_ID_BYTES}}}\.mdb(\.new)?(-lock)?(\.damaged-\d+)?")
+_UNMADE = ".unmade"
+"""Behind the name of a database file: an empty file that is there until the database was open once. A start
+that ended before has lost nothing."""
+_OUR_FILE = re.compile(
+    rf"{_HEADER}|[0-9a-f]{{{2 * DATABASE_ID_BYTES}}}\.mdb(\.unmade|(\.new)?(-lock)?(\.damaged-\d+)?)"
+)
 
 
 @frozen(kw_only=True)
@@ -93,7 +98,7 @@ class DatabaseDir:
     set_aside: str = ""
     """The path to which damaged content of the folder was moved; "" if there was none."""
     is_missing: bool = False
-    """Whether there is a header, but not the database file that it names."""
+    """Whether there was a database file that the header names, and is none."""
 
     @classmethod
     def new(cls, folder: str, key: bytes, origin: int, aside: str = "") -> "DatabaseDir":
@@ -112,6 +117,11 @@ class DatabaseDir:
         """The path of the database file."""
         return os.path.join(self.folder, self.header.database_id.hex() + ".mdb")
 
+    def made(self) -> None:
+        """The database is open: if its file is missing from now on, it was lost."""
+        with suppress(OSError):
+            os.unlink(self.path + _UNMADE)
+
     def save(self) -> None:
         """Write the header, atomically: this becomes the database of its folder. Raises `OSError`."""
         replace_file(os.path.join(self.folder, _HEADER), self.header.pack(), durable=True)
@@ -122,7 +132,7 @@ class DatabaseDir:
         ours = os.path.basename(self.path)
         with suppress(OSError):
             for name in os.listdir(self.folder):
-                if name.endswith((".mdb", ".mdb-lock")) and not name.startswith(ours):
+                if name.endswith((".mdb", ".mdb-lock", _UNMADE)) and not name.startswith(ours):
                     os.unlink(os.path.join(self.folder, name))
 
 
@@ -172,7 +182,10 @@ def _unlock(data_dir: DataDir, configured_key: bytes | None, origin: int) -> Dat
     # The header may be that of a process that was killed before it flushed the name.
     fsync_folder(folder)
     values.remove_others()
-    return evolve(values, is_missing=is_missing(values.path))
+    if not is_missing(values.path):
+        values.made()
+        return values
+    return evolve(values, is_missing=not os.path.lexists(values.path + _UNMADE))
 
 
 def _read_header(path: str) -> DatabaseHeader | None:
@@ -236,12 +249,15 @@ def _set_aside_inside(folder: str, names: list[str]) -> str:
 
 def _created(values: DatabaseDir) -> DatabaseDir:
     """Make the folder with the header in it; an existing folder only gets the header."""
+    unmade = os.path.basename(values.path) + _UNMADE
     if os.path.isdir(values.folder):
+        replace_file(os.path.join(values.folder, unmade), b"", durable=False)
         values.save()
         return values
     new = values.folder + ".new"
     shutil.rmtree(new, ignore_errors=True)
     os.mkdir(new, 0o700)
+    replace_file(os.path.join(new, unmade), b"", durable=False)
     replace_file(os.path.join(new, _HEADER), values.header.pack(), durable=True)
     os.rename(new, values.folder)
     fsync_folder(os.path.dirname(values.folder))

@@ -235,6 +235,8 @@ class NodeService(MultiService):
         database.open(lambda: self._database_opened(database))
 
     def _database_opened(self, database: Database) -> None:
+        if self._database_dir is not None:
+            self._database_dir.made()
         database.expire(self._reactor.seconds())
         self._begin_work()
         self._progress.step_done(StartStep.VALUES)

@@ -78,7 +78,25 @@ class UnlockTests(DatabaseDirTestCase):
         before = self.content()
         again = unlock(self.data_dir, KEY, 2)
         self.assertEqual((again.path, again.format, again.header), (first.path, first.format, first.header))
-        self.assertEqual((self.content(), sorted(before)), (before, ["lock", "values/header"]))
+        self.assertEqual((self.content(), sorted(before)), (before, [*self.new_files(first)]))
+
+    def new_files(self, values: DatabaseDir) -> list[str]:
+        return sorted(["lock", f"values/{os.path.basename(values.path)}.unmade", "values/header"])
+
+    def test_never_opened(self) -> None:
+        """A start that ended before the database was open has lost nothing; once it was open, its file is
+        missed, also by a process that was killed just then."""
+        values = unlock(self.data_dir, KEY, 1)
+        for _ in range(2):
+            self.assertFalse(unlock(self.data_dir, KEY, 1).is_missing)
+        for is_killed in (True, False):
+            self.write(values, 1)
+            if is_killed:
+                unlock(self.data_dir, KEY, 1)
+            else:
+                values.made()
+            os.unlink(values.path)
+            self.assertTrue(unlock(self.data_dir, KEY, 1).is_missing)
 
     def test_missing(self) -> None:
         """A header without its database is distinguished from a first start, and from an existing
@@ -87,6 +105,7 @@ class UnlockTests(DatabaseDirTestCase):
         self.assertFalse(values.is_missing)
         self.write(values, 1)
         self.assertFalse(unlock(self.data_dir, KEY, 1).is_missing)
+        values.made()
         os.rename(values.path, self.path / "away")
         self.assertTrue(unlock(self.data_dir, KEY, 1).is_missing)
 

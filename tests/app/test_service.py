@@ -390,6 +390,21 @@ class LifeTests(ServiceTestCase):
             await self.ask(settings, api_messages.encode_get(KEY))
         self.assertEqual(fields(events, "log_level", "path"), [(LogLevel.critical, str(database.absolute()))])
 
+    async def test_cancelled_start(self) -> None:
+        """A node that was stopped before its database was made has lost nothing: its next start says nothing
+        of a missing one."""
+        settings = self.settings()
+        service = self.start(settings)
+        await self.ask(settings, api_messages.encode_get(KEY))
+        await self.stop(service)
+        shutil.rmtree(Path(settings.node.data_dir) / "values")
+        self.running.append(cancelled := build_node(settings, reactor, Role.NODE))
+        await self.stop(cancelled)
+        with capturedLogs() as events:
+            self.start(settings)
+            await self.ask(settings, api_messages.encode_get(KEY))
+        self.assertEqual(fields(events, "path"), [])
+
     async def test_sample_key(self) -> None:
         """The published key works, with a warning."""
         settings = self.settings()
