@@ -203,7 +203,7 @@ class FileTransfers(Resource):
             raise HttpError(422, f"what stands there is {flaw}", "GET /v1/values/KEY.") from None
         except TransferFailed as failed:
             raise _get_error(failed) from failed
-        head = _head_of(request, tree)
+        head = _head_of(request, key, tree)
         if request.method == b"HEAD" or head.begin == tree.root.size:
             head.set(request)
             return
@@ -275,17 +275,19 @@ class FileHead:
             request.setHeader(name.encode(), text.encode())
 
 
-def _head_of(request: Request, tree: FileTree) -> FileHead:
-    """Return the head of the answer to a GET. Raises `HttpError`.
+def _head_of(request: Request, address: bytes, tree: FileTree) -> FileHead:
+    """Return the head of the answer to a GET of an address. Raises `HttpError`.
 
     Of ranges only those that go to the end are known: they are what continues a broken download. Every other
-    `Range` gets the whole file, as RFC 9110 allows.
+    `Range` gets the whole file, as RFC 9110 allows. So does one without `If-Range` at an owner's address:
+    that can name another file by now, and the client would join the parts of two.
     """
     size = tree.root.size
     tag = f'"{tree.key.hex()}"'
     asked = _RANGE.fullmatch(header(request, b"range") or "")
     condition = header(request, b"if-range")
-    begin = int(asked[1]) if asked is not None and condition in (None, tag) else 0
+    is_same = condition == tag if condition is not None else address == tree.key
+    begin = int(asked[1]) if asked is not None and is_same else 0
     if begin and begin >= size:
         raise HttpError(416, "the file ends before that", headers={"Content-Range": f"bytes */{size}"})
     headers = {

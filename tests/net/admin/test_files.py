@@ -219,6 +219,20 @@ class GetFileTests(FileCase):
         self.assertEqual(self.get(self.key, Range="bytes=5-9").status, 200)
         self.assertEqual(self.get(self.key, Range=f"bytes={len(CONTENT)}-").status, 416)
 
+    def test_range_of_owner(self) -> None:
+        """The download of an owner's file goes on only if the client says which file it has begun: the owner
+        may have put another one since. Otherwise it gets the whole file."""
+        owner = Owner()
+        self.view.values[owner.key] = owner.says(encode_link(bytes.fromhex(self.key)), 1)
+        address = f"{owner.key:064x}"
+        tag = self.get(address).headers["etag"]
+        self.assertEqual(self.get(address, Range="bytes=5-").status, 200)
+        self.assertEqual(self.get(address, Range="bytes=5-", If_Range='"other"').body, CONTENT)
+        response = self.get(address, Range="bytes=5-", If_Range=tag)
+        self.assertEqual((response.status, response.body), (206, CONTENT[5:]))
+        past_the_end = f"bytes={len(CONTENT)}-"
+        self.assertEqual(self.get(address, Range=past_the_end).status, 200, "the file before was longer")
+
     def test_flow(self) -> None:
         """It is fetched no faster than the client reads; a client that reads nothing is disconnected."""
         channel, _ = self.connect()
