@@ -62,7 +62,8 @@ class Comparison:
     best: Record | None
     """The greatest record that counts, perhaps the compared one; None: all of them have expired."""
     is_over: bool
-    """Whether a greater record has replaced the compared one, and has expired since."""
+    """Whether a greater record has replaced the compared one, and has expired since, whatever those know
+    that have not answered."""
     is_complete: bool
     """Whether those that should know have answered."""
 
@@ -205,11 +206,14 @@ class RecordReader:
             race.stop()
         self._distrust(race)
         own_floor = self._store.floor(key, now) if self._store is not None else NO_FLOOR
+        # What a few say whom nobody can contradict now ends nothing: the others are asked again later.
+        is_over = own_floor > rank[:2] or quorum.is_over(rank, replies.unheard(lookup))
+        is_doubtful = not is_over and quorum.is_over(rank)
+        is_agreed_above = replies.agreed_above(lookup, race.best, race.withdrawn)
         return Comparison(
             best=race.best,
-            is_over=quorum.is_over(rank) or own_floor > rank[:2],
-            is_complete=replies.are_enough(lookup)
-            and not replies.agreed_above(lookup, race.best, race.withdrawn),
+            is_over=is_over,
+            is_complete=replies.are_enough(lookup) and not is_doubtful and not is_agreed_above,
         )
 
     def _replies(self, key: int, own: Record | None, content: bool, exhaustive: bool) -> GetReplies:

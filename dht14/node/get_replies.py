@@ -134,6 +134,12 @@ class GetReplies:
         heard = len(self._held) + lookup.counts_self
         return lookup.finished and 2 * heard >= min(GROUP, heard + silent)
 
+    def unheard(self, lookup: AnyLookup) -> int:
+        """Return how many of the group have not answered, now that the lookup is over."""
+        silent = lookup.asked_count - self._count
+        heard = len(self._held) + lookup.counts_self
+        return max(min(GROUP, heard + silent) - heard, 0)
+
     @property
     def are_claims(self) -> bool:
         """Whether as many contacts advertise one record as have one that was acknowledged. Where none of them

@@ -87,10 +87,11 @@ class ReadQuorum:
             self._expired[holder] = floor
             self._find_best()
 
-    def is_over(self, rank: Rank) -> bool:
-        """Whether more nodes than hold this record remember a greater one that has expired."""
+    def is_over(self, rank: Rank, unheard: int = 0) -> bool:
+        """Whether more nodes than hold this record remember a greater one that has expired. `unheard`: nodes
+        that count as holders of it, because they have not answered."""
         witnesses = sum(floor > rank[:2] for floor in self._expired.values())
-        return witnesses >= LAPSE_WITNESSES and witnesses > len(self._holders.get(rank, ()))
+        return witnesses >= LAPSE_WITNESSES and witnesses > len(self._holders.get(rank, ())) + unheard
 
     def _find_best(self) -> None:
         standing = filter(self.counts, self._heard) if self._expired else self._heard

@@ -132,6 +132,26 @@ class RenewTests(RenewTestCase):
         self.assertTrue(self.put(self.peers[2], OWNER.says(b"", 3), OWNER.key))
         self.assertEqual(self.renew(old), Replaced(KeptState.DELETED))
 
+    def test_few_witnesses(self) -> None:
+        """Two holders that remember a later write which has expired do not end a kept value while the others
+        of its group are silent: it is not renewed yet. What these say, when they answer, decides."""
+        for keeper in (0, -1):
+            self.setUp()
+            self.renewer = self.peers[keeper].node.renewer()
+            record = self.written()
+            for peer in self.peers[1:3]:
+                self.give(peer, b"newer", age=-1, ttl=10)
+            self.network.wait(20)
+            honest = {peer: (peer.answer, peer.bulk) for peer in self.peers}
+            others = [peer for peer in self.peers if peer not in (*self.peers[1:3], self.peers[keeper])]
+            for peer in others:
+                peer.fall_silent()
+            self.assertEqual(self.renew(record), NotRenewed(RenewalFailure.UNANSWERED, None))
+            for peer in others:
+                peer.answer, peer.bulk = honest[peer]
+            self.network.wait(60)
+            self.assertIsInstance(self.renew(record), Renewed)
+
     def test_silent(self) -> None:
         """If nobody answers, the renewal fails and can be tried again."""
         record = self.written()
