@@ -1,4 +1,4 @@
-"""What happens to real nodes while clients use them: partitions, stops, disks that fill up.
+"""What happens to real nodes while clients use them: partitions, stops, full disks, clocks that are set.
 
 A partition needs a network namespace, a full disk a mount namespace: only root can make them. In the network
 each node has an address of its own, `HOSTS`. Datagrams and connections between the two sides are lost in
@@ -106,6 +106,24 @@ class Stops:
                     os.kill(node.process.pid, signal.SIGCONT)
             self.happened += 1
             time.sleep(self._rng.expovariate(self.a_minute / 60.0))
+
+
+@define
+class ClockSteps:
+    """Sets the clocks of hosts, one after another: right, or some minutes or hours ahead or back."""
+
+    a_minute: float
+    happened: int = field(default=0, init=False)
+    _rng: random.Random = field(factory=lambda: random.Random(1), init=False)
+
+    def __call__(self, rivals: Rivals, until: float) -> None:
+        """Do it until then."""
+        rng = self._rng
+        while (pause := rng.expovariate(self.a_minute / 60.0)) < until - time.monotonic():
+            time.sleep(pause)
+            far = rng.choice((0.0, rng.uniform(0.01, 1.0), rng.uniform(1.0, 25.0)))
+            rivals.set_a_clock(far * rng.choice((-1, 1)))
+            self.happened += 1
 
 
 class SmallDisks(AbstractContextManager["SmallDisks"]):

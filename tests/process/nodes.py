@@ -182,6 +182,11 @@ class Twistd:
         eventually(answers, "the API", timeout)
         return self
 
+    def wait_until_listening(self) -> "Twistd":
+        """Return once it hears other nodes: later than clients, for whom it needs no proof of work."""
+        self.wait_for("Listening on")
+        return self
+
     def client(self) -> VoidPhone:
         """Open a connection to its API."""
         assert self.api_port is not None
@@ -222,14 +227,27 @@ class Network:
         """Start a bootstrap node."""
         return self._start("dht14-bootstrap", free_port(), None, words, seeds, None)
 
-    def cluster(self, nodes: int, timeout: float = TIMEOUT, data_dirs: Sequence[str] = ()) -> list[Twistd]:
+    def cluster(
+        self,
+        nodes: int,
+        timeout: float = TIMEOUT,
+        data_dirs: Sequence[str] = (),
+        environments: Mapping[int, Mapping[str, str]] | None = None,
+        program: tuple[str, ...] = TWISTD,
+    ) -> list[Twistd]:
         """Start two bootstrap nodes and `nodes` nodes; return the latter when they have joined. The first
-        ones have these data directories."""
+        ones have these data directories, some by their number these environments."""
         first = self.bootstrap_node()
         seeds = (first, self.bootstrap_node(seeds=(first,)))
         words = [("--data-dir", data_dir) for data_dir in data_dirs]
         cluster = [
-            self.node(*(words[number] if number < len(words) else ()), seeds=seeds) for number in range(nodes)
+            self.node(
+                *(words[number] if number < len(words) else ()),
+                seeds=seeds,
+                environment=(environments or {}).get(number),
+                program=program,
+            )
+            for number in range(nodes)
         ]
         for node in cluster:
             node.wait_for("Joined", timeout)

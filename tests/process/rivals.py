@@ -8,7 +8,7 @@ those of `time.monotonic`, which all threads share.
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 
@@ -20,6 +20,7 @@ from dht14.records.record import Kind
 from dht14.sim.clients import Register, Workload
 from dht14.sim.history import History
 from dht14.sim.operations import GetVerdict, PutResponse
+from tests.process.clocks import HostClock
 from tests.process.nodes import Twistd, VoidPhone, eventually
 
 LATENESS = 7.0
@@ -46,6 +47,11 @@ class Rivals:
     _seed: int = 1
     _faults: "Sequence[Callable[[Rivals, float], None]]" = ()
     """What else happens meanwhile: see `tests.process.faults`. Each has a thread."""
+    _clocks: Mapping[Twistd, HostClock] = field(factory=dict)
+    """Of the hosts of some nodes. A node must begin with the right time, for the sake of the records on its
+    disk."""
+    _until_wrong: bool = False
+    """Whether the clients end when a get has broken a promise."""
     history: History = field(factory=lambda: History(expiry_tolerance=LATENESS), init=False)
     puts: int = field(default=0, init=False)
     acknowledged: int = field(default=0, init=False)
@@ -108,8 +114,12 @@ class Rivals:
         except BaseException as failure:  # noqa: BLE001 - raised in the thread that waits for it
             self._failures.append(failure)
 
+    def _goes_on(self, until: float) -> bool:
+        found = self._until_wrong and self.history.violations
+        return time.monotonic() < until and not self._failures and not found
+
     def _client(self, until: float) -> None:
-        while time.monotonic() < until and not self._failures:
+        while self._goes_on(until):
             with self._lock:
                 register = self._rng.choice(self._registers)
             self._put(register)
@@ -170,6 +180,15 @@ class Rivals:
         with self._lock:
             self.history.healed(time.monotonic())
 
+    def set_a_clock(self, hours: float) -> None:
+        """Set the clock of the host of one node that clients use so many hours ahead."""
+        with self._lock:
+            self._clocks[self._rng.choice([node for node in self._up if node in self._clocks])].set(hours)
+
+    def processes(self) -> set[int]:
+        """Return the process ids of all nodes."""
+        return {node.process.pid for node in self._nodes}
+
     @contextmanager
     def without_a_node(self) -> Iterator[Twistd]:
         """Yield a node that clients leave alone meanwhile, because it does not work."""
@@ -186,7 +205,7 @@ class Rivals:
 
     def _restart(self, until: float) -> None:
         """Kill one node at a time, and restart it with its directory."""
-        while time.monotonic() < until and not self._failures:
+        while self._goes_on(until):
             with self._lock:
                 node = self._rng.choice(self._up)
                 pauses = self._rng.uniform(0.0, 3.0), self._rng.expovariate(self._restarts / 60.0)
@@ -195,6 +214,8 @@ class Rivals:
             joined = _joins(node)
             node.kill()
             time.sleep(pauses[0])
+            if clock := self._clocks.get(node):
+                clock.set(0)
             node.start().wait_for_api()
             self._wait_for_join(node, joined)
             with self._lock:

@@ -1,25 +1,20 @@
 """Real nodes: clocks that are set while they run, and one node that is stopped for a while."""
 
-import os
 import signal
-import subprocess
-import sys
 import time
 from functools import partial
-from glob import glob
 from hashlib import sha256
-from pathlib import Path
-
-from twisted.trial.unittest import SkipTest
 
 from dht14.wire.datagram import encode
 from dht14.wire.messages import Ping
 from tests.independent_peer import IndependentPeer, pong
+from tests.process.clocks import HostClock
 from tests.process.nodes import DIFFICULTY, Twistd, eventually
 from tests.process.test_network import JOIN_TIMEOUT, NetworkTestCase
 
-HOUR = 3600
 TTL = 12
+SHORT = {"DHT14_STORAGE_MIN_TTL": "1"}
+"""Values may live so shortly."""
 LATENESS = 2.0
 """Seconds after its expiry for which a get may return a value."""
 
@@ -30,49 +25,6 @@ PING_TIMEOUT = 30.0
 """Seconds within which a node pings its only contact; 10 on an idle machine."""
 
 PING = encode(b"12345678", Ping())
-PLACES = ("/usr/lib/*/faketime/libfaketimeMT.so.1", "/usr/*/faketime/libfaketimeMT.so.1")
-CLOCKS = "import time; print(time.time(), time.monotonic(), time.clock_gettime(time.CLOCK_BOOTTIME))"
-
-
-class HostClock:
-    """The wall clock of some processes, set through a file: it runs like the real one, some hours ahead."""
-
-    def __init__(self, folder: Path) -> None:
-        found = [path for place in PLACES for path in glob(place)]
-        if not found:
-            raise SkipTest("libfaketime is not installed (Debian: apt-get install faketime)")
-        folder.mkdir(parents=True, exist_ok=True)
-        self._file = folder / "ahead"
-        self.environment = {
-            "LD_PRELOAD": found[0],
-            "FAKETIME_TIMESTAMP_FILE": str(self._file),
-            "FAKETIME_NO_CACHE": "1",
-            "DONT_FAKE_MONOTONIC": "1",
-            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-            "DHT14_STORAGE_MIN_TTL": "1",
-        }
-        self.set(25)
-        printed = subprocess.run(
-            [sys.executable, "-c", CLOCKS],
-            env={**os.environ, **self.environment},
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        ).stdout.split()
-        steady = [time.monotonic(), time.clock_gettime(time.CLOCK_BOOTTIME)]
-        if len(printed) != 3 or any(
-            abs(float(seen) - now) > HOUR for seen, now in zip(printed[1:], steady, strict=True)
-        ):
-            raise SkipTest("this libfaketime does not leave the clocks alone that nobody can set")
-        assert float(printed[0]) - time.time() > 24 * HOUR, "the clock cannot be set"
-        self.set(0)
-
-    def set(self, hours: float) -> None:
-        """Set it `hours` ahead."""
-        new = self._file.with_suffix(".new")
-        new.write_text(f"{hours * HOUR:+.0f}\n")
-        new.replace(self._file)
 
 
 class Pinged(IndependentPeer):
@@ -92,36 +44,37 @@ class ClockTests(NetworkTestCase):
     def setUp(self) -> None:
         super().setUp()
         self.clock = HostClock(self.network.folder / "clock")
+        self.environment = {**self.clock.environment, **SHORT}
 
     def found(self, node: Twistd, key: bytes) -> bytes | None:
         with node.client() as client:
             return client.get(key)
 
-    def put_one(self, node: Twistd, key: bytes, ttl: int) -> tuple[float, float]:
-        """Put a value until it is acknowledged, since a node under libfaketime may fail once; return the
-        times of request and response."""
+    def put_one(self, node: Twistd, key: bytes, ttl: int, copies: int) -> tuple[float, float]:
+        """Put a value until so many nodes have it; return the times of the last request and its response."""
 
         def tried() -> tuple[float, float] | None:
             with node.client() as client:
                 asked = time.monotonic()
-                return (asked, time.monotonic()) if client.put(key, b"value", ttl) else None
+                receipt = client.put_with_receipt(key, b"value", ttl)
+                return (asked, time.monotonic()) if receipt.stored == copies else None
 
-        return eventually(tried, "a PUT to be acknowledged")
+        return eventually(tried, "a PUT that reaches all nodes")
 
     def is_gone(self, node: Twistd, key: bytes) -> bool:
         return self.found(node, key) is None
 
     def test_values(self) -> None:
         """A value expires in time, and not before, whether the clock of a holder is set back or forward."""
-        first = self.network.node(environment={"DHT14_STORAGE_MIN_TTL": "1"}).wait_for_api()
-        set_ones = [self.network.node(seeds=(first,), environment=self.clock.environment) for _ in range(2)]
+        first = self.network.node(environment=SHORT).wait_for_api()
+        set_ones = [self.network.node(seeds=(first,), environment=self.environment) for _ in range(2)]
         for node in set_ones:
             node.wait_for("Joined")
             node.wait_for_api()
         for hours in (-1, 25, -25):
             self.clock.set(0)
             key = self.rng.randbytes(32)
-            asked, answered = self.put_one(set_ones[0], key, TTL)
+            asked, answered = self.put_one(set_ones[0], key, TTL, copies=3)
             self.clock.set(hours)
             get_responded = [self.found(node, key) for node in (first, *set_ones)]
             self.assertLess(time.monotonic() - asked, TTL, "the machine is too busy for this test")
@@ -133,7 +86,7 @@ class ClockTests(NetworkTestCase):
 
     def test_pings(self) -> None:
         """A node whose clock is set continues to ping its contacts."""
-        node = self.network.node(environment=self.clock.environment).wait_for_api()
+        node = self.network.node(environment=self.environment).wait_until_listening()
         contact = Pinged("main", DIFFICULTY, node.p2p_port)
         self.addCleanup(contact.close)
         contact.call(PING)
@@ -164,12 +117,12 @@ class ClockTests(NetworkTestCase):
 
     def test_begins_wrong(self) -> None:
         """A node whose clock is years slow joins, receives calls, and returns content like others."""
-        first = self.network.node(environment={"DHT14_STORAGE_MIN_TTL": "1"}).wait_for_api()
+        first = self.network.node(environment=SHORT).wait_for_api()
         self.clock.set(-20_000)
-        last = self.network.node(seeds=(first,), environment=self.clock.environment)
+        last = self.network.node(seeds=(first,), environment=self.environment)
         last.wait_for("Joined", JOIN_TIMEOUT)
         last.wait_for_api()
-        self.put_one(first, sha256(b"value").digest(), 600)
+        self.put_one(first, sha256(b"value").digest(), 600, copies=2)
         first.kill()
         self.assertEqual(self.found(last, sha256(b"value").digest()), b"value")
 
@@ -177,9 +130,8 @@ class ClockTests(NetworkTestCase):
 class StoppedTests(NetworkTestCase):
     def test_stopped(self) -> None:
         """Records that a stopped node finds in its socket when it continues live no longer than elsewhere."""
-        short = {"DHT14_STORAGE_MIN_TTL": "1"}
-        first = self.network.node(environment=short).wait_for_api()
-        last = self.network.node(seeds=(first,), environment=short)
+        first = self.network.node(environment=SHORT).wait_for_api()
+        last = self.network.node(seeds=(first,), environment=SHORT)
         last.wait_for("Joined")
         last.wait_for_api()
         last.process.send_signal(signal.SIGSTOP)

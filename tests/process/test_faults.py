@@ -3,16 +3,33 @@
 import errno
 import os
 import socket
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.process.faults import HOSTS, SmallDisks, _fill, divided, prepare_partition
+from tests.process.loss import lose
 from tests.process.space import Space
 
 ONE, OTHER = HOSTS.format(2), HOSTS.format(9)
 SILENCE = 0.3
+COUNT_DATAGRAMS = """
+import socket
+udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+udp.bind(("127.0.0.1", 0))
+udp.setblocking(False)
+print(udp.getsockname()[1], flush=True)
+while input():
+    count = 0
+    try:
+        while udp.recv(100):
+            count += 1
+    except BlockingIOError:
+        print(count, flush=True)
+"""
 
 
 class PartitionTests(SynchronousTestCase):
@@ -58,3 +75,30 @@ class SmallDisksTests(SynchronousTestCase):
             (disk / "value").write_bytes(bytes(4096))
             here = os.getcwd()
         self.assertEqual((os.getcwd(), os.path.ismount(disk)), (here, False))
+
+
+class LossTests(SynchronousTestCase):
+    def test_lost(self) -> None:
+        """About as many datagrams to another process are lost as they should be, from then on."""
+        words = [sys.executable, "-c", COUNT_DATAGRAMS]
+        with (
+            subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process,
+            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender,
+        ):
+            orders, results = process.stdin, process.stdout
+            assert orders and results
+            target = ("127.0.0.1", int(results.readline()))
+
+            def arrived() -> int:
+                for _ in range(200):
+                    sender.sendto(b"datagram", target)
+                orders.write("count\n")
+                orders.flush()
+                return int(results.readline())
+
+            self.assertEqual(arrived(), 200)
+            self.assertEqual(lose(process.pid, 0.5), 1)
+            self.assertTrue(50 < arrived() < 150)
+            lose(process.pid, 0.0)
+            self.assertEqual(arrived(), 200)
+            orders.write("\n")

@@ -27,7 +27,7 @@ class SealedTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.network = Network(Path(self.mktemp()).absolute())
         self.addCleanup(self.network.stop)
-        self.node = self.network.node().wait_for_api()
+        self.node = self.network.node().wait_until_listening()
 
     def peer(self) -> IndependentPeer:
         peer = IndependentPeer("main", DIFFICULTY, self.node.p2p_port)

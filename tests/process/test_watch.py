@@ -25,7 +25,7 @@ class WatchTests(SynchronousTestCase):
     def setUp(self) -> None:
         network = Network(Path(self.mktemp()).absolute())
         self.addCleanup(network.stop)
-        self.node = network.node().wait_for_api()
+        self.node = network.node().wait_until_listening()
         assert self.node.api_port is not None
         self.client = VoidPhone(self.node.api_port)
         self.addCleanup(self.client.close)

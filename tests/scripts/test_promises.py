@@ -73,3 +73,5 @@ class PromisesTests(SynchronousTestCase):
         (folder / "skipped_here.py").write_text("\n".join(lines))
         row = self.script["Tests"]("P1", 1, "none", f"PYTHONPATH={folder.absolute()} skipped_here")
         self.assertEqual(row.figure(), "not measured: 1 tests need what the host lacks; 0 passed")
+        row = self.script["Script"]("P1", 1, "none", "python -c 'raise SystemExit(77)'", "7", "8")
+        self.assertEqual(row.figure(), "not measured: it needs what the host lacks")
