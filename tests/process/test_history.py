@@ -1,7 +1,9 @@
 """What many clients are told by real nodes, while these are killed and begun again."""
 
+from dht14.records.record import Kind
 from dht14.sim.clients import Workload
 from dht14.sim.operations import GetVerdict
+from tests.process.mutants import program
 from tests.process.rivals import Rivals
 from tests.process.test_network import NetworkTestCase
 
@@ -15,3 +17,12 @@ class HistoryTests(NetworkTestCase):
         self.assertEqual(rivals.history.violations, [], rivals.report())
         self.assertGreater(rivals.history.count(GetVerdict.RIGHT), 200)
         self.assertGreater(rivals.restarted, 0)
+
+    def test_mutant(self) -> None:
+        """The checker finds nodes that forget deletions. Other faults: `scripts/bench/mutants.py`."""
+        workload = Workload(seconds=60.0, copies=(8, 8), junk=0.0, deletions=0.5)
+        nodes = self.network.cluster(3, program=program("forgets_deletions"))
+        rivals = Rivals(nodes, workload, keys=3, clients=2, until_wrong=True)
+        rivals.work()
+        found = {(read.kind, read.verdict) for read in rivals.history.violations}
+        self.assertIn((Kind.OWNER, GetVerdict.STALE), found, rivals.report())
