@@ -29,6 +29,7 @@ from dht14.wire.bulk_messages import decode_answer, encode_answer
 from dht14.wire.frames import FrameSplitter
 from dht14.wire.messages import Offer, Outranked, Refused, Stored
 from tests.fakes import BEGINNING
+from tests.fuzz.hellos import hello_of, steps_of
 from tests.fuzz.steps import step, steps
 from tests.net.bulk.tls_case import ASKER, ASKER_CONTACT, HOLDER, HOLDER_CONTACT, PUZZLE
 
@@ -204,7 +205,15 @@ def asker_steps() -> list[bytes]:
 
 
 def tls_bytes(raw: bytes) -> None:
-    """Bytes that are not TLS get nothing but alerts, and do not reach the holder."""
+    """Bytes that are not TLS, and hellos with any fields (0, then `hellos`), get nothing but alerts and
+    handshakes, and do not reach the holder."""
+    said_by_holder(raw)
+
+
+def said_by_holder(raw: bytes) -> bytes:
+    """Return what a holder says to these bytes."""
+    if raw[:1] == b"\0":
+        raw = hello_of(raw[1:])
     clock = MemoryReactorClock()
     clock.advance(BEGINNING)
     responder = Responder(
@@ -222,8 +231,10 @@ def tls_bytes(raw: bytes) -> None:
     for at in range(0, len(raw), 500):
         connection.dataReceived(raw[at : at + 500])
         clock.advance(0)
-    assert not server.metrics.refused and len(wire.value()) < 4_096
+    said: bytes = wire.value()
+    assert not server.metrics.refused and len(said) < 4_096
     connection.connectionLost(Failure(ConnectionDone()))
+    return said
 
 
 def tls_hellos() -> list[bytes]:
@@ -234,4 +245,10 @@ def tls_hellos() -> list[bytes]:
     dial: Any = clock.tcpClients.pop()[2].buildProtocol(None)
     wire: Any = Wire(HOLDER)
     dial.makeConnection(wire)
-    return [wire.value(), wire.value()[:100], b"GET / HTTP/1.1\r\n\r\n"]
+    hello = wire.value()
+    parts = list(steps_of(hello))
+    again = [b"\0" + b"".join(parts)]
+    # Without each of its fields, and with each of them twice.
+    again += [b"\0" + b"".join(parts[:at] + parts[at + 1 :]) for at in range(len(parts))]
+    again += [b"\0" + b"".join([*parts, part]) for part in parts]
+    return [hello, hello[:100], b"GET / HTTP/1.1\r\n\r\n", *again]

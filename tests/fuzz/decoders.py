@@ -1,25 +1,40 @@
 """Targets of one decoder each: only its declared error leaves it, and each message has one encoding."""
 
+import math
 import os
 import random
+import struct
 import tempfile
+from base64 import encodebytes
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import cache
 from hashlib import sha256
 
+from cryptography.hazmat.primitives.asymmetric import ec, x25519
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from dht14.app import config
 from dht14.app.data_dir import DataDir, replace_file
 from dht14.app.options import Role
-from dht14.database.entry_format import SLOT_BYTES, EntryFormat, read_header, read_tags
+from dht14.database.entry_format import (
+    ENTRY_HEADER_BYTES,
+    NO_TAG,
+    SLOT_BYTES,
+    EntryFormat,
+    pack_expiry,
+    read_header,
+    read_tags,
+    read_writer_tag,
+    unpack_expiry,
+)
 from dht14.errors import ConfigError, Malformed
 from dht14.kademlia.parameters import MAX_VALUE
 from dht14.records import envelope
 from dht14.records.receipt import NoRecord, PutOutcome, PutReason, Receipt
 from dht14.records.record import Record, advertised_rank
-from dht14.records.signing import load_key, verify_envelope
+from dht14.records.signing import load_key, sign_envelope, verify_envelope
+from dht14.records.version_floors import NO_FLOOR, Floor
 from dht14.security.identity import Identity, Puzzle
 from dht14.wire import api_messages, datagram
 from dht14.wire.contacts import pack_contacts, unpack_contacts
@@ -198,34 +213,73 @@ def kept_files() -> Iterator[bytes]:
 
 
 def owners_key(raw: bytes) -> None:
-    """An owner's key file."""
+    """An owner's key file: any bytes, or any bytes in the armour of a file. What is taken as a key signs what
+    others verify."""
+    if not raw.startswith(b"-----"):
+        raw = b"-----BEGIN PRIVATE KEY-----\n%b-----END PRIVATE KEY-----\n" % encodebytes(raw)
     with suppress(Malformed):
-        load_key(raw)
+        key = load_key(raw)
+        signed = sign_envelope(key, 1, b"payload", salt=raw[-8:])
+        assert verify_envelope(signed.encode()) == signed
+        forged = bytearray(signed.encode())
+        forged[-1] ^= 1
+        with suppress(Malformed):
+            raise AssertionError(f"a forged envelope is taken: {verify_envelope(bytes(forged))}")
 
 
 def owners_keys() -> Iterator[bytes]:
+    ed25519 = _identity().private_key
     for encoding in (PrivateFormat.PKCS8, PrivateFormat.OpenSSH):
-        yield _identity().private_key.private_bytes(Encoding.PEM, encoding, NoEncryption())
+        yield ed25519.private_bytes(Encoding.PEM, encoding, NoEncryption())
+    others = (
+        x25519.X25519PrivateKey.from_private_bytes(bytes(range(32))),
+        ec.derive_private_key(14, ec.SECP256R1()),
+    )
+    for key in (ed25519, *others):
+        yield key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+    yield others[1].private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption())
 
 
 def disk_entry(raw: bytes) -> None:
-    """An entry of the database: any bytes, and any bytes sealed as an entry."""
+    """An entry of the database: any bytes, and any bytes sealed as an entry. What is read of it is read again
+    when it is written."""
     entry_format = EntryFormat(vault(), 7)
     slot, entry = raw[:SLOT_BYTES].ljust(SLOT_BYTES, b"\0"), raw[SLOT_BYTES:]
-    head_bytes = 40
-    sealed = entry[:head_bytes].ljust(head_bytes, b"\0")
-    sealed += entry_format.vault.seal(entry[head_bytes:], slot + sealed)
+    sealed = entry[:ENTRY_HEADER_BYTES].ljust(ENTRY_HEADER_BYTES, b"\0")
+    sealed += entry_format.vault.seal(entry[ENTRY_HEADER_BYTES:], slot + sealed)
     for one in (entry, sealed):
         with suppress(Malformed):
             read_header(one)
-            read_tags(one)
+            assert set(read_tags(one)) >= {read_writer_tag(one)} - {NO_TAG}
+        assert entry_format.read_floor(slot, one, math.inf) == NO_FLOOR
         with suppress(Malformed):
-            entry_format.read(slot, one)
+            header, body = entry_format.open(slot, one)
+            floor = entry_format.read_floor(slot, one, -math.inf)
+            assert floor == NO_FLOOR or floor == Floor(body.replication, header.version)
+            again = entry_format.seal(slot, header, body)
+            assert repr(entry_format.open(slot, again)) == repr((header, body))
+            assert unpack_expiry(pack_expiry(header.until, slot))[1] == slot
+        with suppress(Malformed):
+            read = entry_format.read(slot, one)
+            own = entry_format.slot(read.key)
+            assert repr(entry_format.read(own, entry_format.write(own, read))) == repr(read)
 
 
 def disk_entries() -> Iterator[bytes]:
-    yield bytes(SLOT_BYTES) + bytes(24) + b"\1\10" + bytes(64) + b"value"
-    yield bytes(SLOT_BYTES) + bytes(24) + b"\1\1" + bytes(64)
+    """Records of both families of addresses and of no writer, a brief one, a floor, and other formats."""
+    header = bytes(SLOT_BYTES) + (7).to_bytes(8, "big") + struct.pack(">d", 600.0) + bytes(24)
+    nobody = bytes(32) + b"\0" + bytes(16)
+    v4, v6 = (bytes(range(32)) + size + b"\1\2\3\4".ljust(16, b"\0") for size in (b"\x04", b"\x06"))
+    for replication, writer, value in (
+        (8, v4, b"value"),
+        (8, v6, b"value"),
+        (0, nobody, b"value"),
+        (0x80 | 20, v4, b"value"),
+        (3, v4, b""),
+    ):
+        yield header + bytes([2, replication]) + bytes(range(32, 64)) + writer + value
+    yield header + b"\1\x08" + bytes(81) + b"value"
+    yield header + b"\2\x08"
 
 
 @cache

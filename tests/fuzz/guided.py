@@ -65,7 +65,7 @@ def fuzz(name: str, seconds: int, keep: bool) -> tuple[bool, str]:
         for bug in bugs:
             print(f"{bug.name}: {bug.read_bytes().hex()}")
         if ended.returncode:
-            print(ended.stderr[-4_000:])
+            print(f"{ended.stderr[-4_000:]}\nended with {ended.returncode}")
         sys.stdout.flush()
         found_nothing = "nothing" if not ended.returncode else "a bug"
         return not ended.returncode, f"| `{name}` | {seconds} | {count} | {edge} | {most} | {found_nothing} |"

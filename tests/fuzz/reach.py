@@ -28,10 +28,9 @@ class Reached:
     jumps: int
     """The number of pairs of lines that ran one after the other."""
 
-    @property
-    def count(self) -> int:
-        """How many lines they are."""
-        return sum(map(len, self.lines.values()))
+    def count(self, aims: dict[str, set[int]]) -> int:
+        """How many of these lines have run. Of a statement of several lines only its first one counts."""
+        return sum(len(lines & aims[file]) for file, lines in self.lines.items())
 
 
 def files_of(aims: Iterable[str]) -> list[str]:
@@ -78,13 +77,13 @@ def measure(name: str, minimize: bool) -> dict[str, int]:
     cover.stop()
     if minimize and target.corpus.exists():
         target.corpus.write_text("".join(f"{lines}\n" for lines in kept))
-    every = sum(len(set(cover.analysis2(file)[1]) - at_import.lines.get(file, set())) for file in files)
+    aims = {file: set(cover.analysis2(file)[1]) - at_import.lines.get(file, set()) for file in files}
     return {
         "samples": len(samples),
         "corpus": len(kept) if minimize else len(_inputs(target.corpus)),
-        "lines": every,
-        "of samples": of_samples.count - at_import.count,
-        "of all": so_far.count - at_import.count,
+        "lines": sum(map(len, aims.values())),
+        "of samples": of_samples.count(aims),
+        "of all": so_far.count(aims),
     }
 
 

@@ -10,6 +10,7 @@ from tests.fuzz import (
     bulk,
     decoders,
     differential,
+    differential_frames,
     differential_sessions,
     http,
     nodes,
@@ -69,6 +70,8 @@ TARGETS = {
         Target("admin_http", http.admin_http, http.http_steps, cost=2),
         Target("same_message", differential.same_message, differential.same_messages, 1_300),
         Target("same_items", differential.same_items, differential.item_steps, 1_500),
+        Target("same_frames", differential_frames.same_frames, differential_frames.frame_streams),
+        Target("same_answers", differential_frames.same_answers, differential_frames.answer_streams),
         Target("same_session", differential_sessions.same_session, differential_sessions.same_steps, cost=3),
     )
 }

@@ -10,11 +10,23 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.wire.messages import Stored
-from tests.fuzz import bulk, differential, differential_sessions, nodes, reach, sealed_nodes, sessions
+from tests.fuzz import (
+    bulk,
+    differential,
+    differential_frames,
+    differential_sessions,
+    nodes,
+    reach,
+    sealed_nodes,
+    sessions,
+)
 from tests.fuzz.aims import AIMS
+from tests.fuzz.differential_frames import before
+from tests.fuzz.hellos import hello_of, steps_of
 from tests.fuzz.mutations import mutated
 from tests.fuzz.steps import steps
 from tests.fuzz.targets import TARGETS, Target
+from tests.independent_frames import REPLIES, REQUESTS, read_answer
 from tests.independent_messages import written_again
 
 MUTATIONS = int(os.environ.get("FUZZ_MUTATIONS", "300"))
@@ -85,6 +97,29 @@ class ReachTests(SynchronousTestCase):
             message = differential.message_of(sample)
             assert message is not None
             self.assertEqual(written_again(message, differential.PROOFS), message)
+
+    def test_same_frames(self) -> None:
+        """The samples have messages of all types for both."""
+        found = {
+            fields[0]
+            for sample in differential_frames.frame_streams()
+            for fields in before(sample[2:], REPLIES if sample[0] else REQUESTS)
+        }
+        self.assertEqual(found, {*REPLIES, *REQUESTS})
+
+    def test_same_answers(self) -> None:
+        """The samples have answers of all kinds for both."""
+        frames = list(differential_frames.answer_streams())
+        read = [read_answer(frame, differential.PROOFS) for frame in frames[:9]]
+        self.assertEqual([kind for kind, _, _ in read], [1, 1, 1, 2, 3, 2, 1, 1, 1])
+
+    def test_tls_bytes(self) -> None:
+        """A hello that was taken apart and put together again is one that the holder goes on with."""
+        sample = next(raw for raw in bulk.tls_hellos() if raw[:1] == b"\0")
+        self.assertEqual(hello_of(b"".join(steps_of(hello_of(sample[1:])))), hello_of(sample[1:]))
+        self.assertEqual(
+            (bulk.said_by_holder(sample)[:1], bulk.said_by_holder(b"\0")[:1]), (b"\x16", b"\x15")
+        )
 
     def test_same_session(self) -> None:
         """The samples begin sessions in both roles, and both take packets in them."""
