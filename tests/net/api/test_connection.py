@@ -190,8 +190,8 @@ class ExtensionTests(ApiTestCase):
         )
 
     def test_failing_node(self) -> None:
-        """If the node fails, the client gets "nodes did not answer" and "unfinished", not "not found" and "not
-        stored"."""
+        """If the node fails, the client gets "nodes did not answer", not "not found"; of a PUT, that it is
+        not known to be stored."""
         connection, wire = self.connect()
         connection.dataReceived(encode_get_record(key(1)) + encode_put(0, 4, key(2), b"v", receipt=True))
         for call in self.node.calls:
