@@ -164,6 +164,8 @@ class RecordReader:
                 race.best = replies.quorum.best_record
                 insists = partial(replies.agreed_above, lookup)
                 await race.go_on(replies.to_fetch(lookup, race.best), insists)
+            elif race.is_stalled:  # All near nodes were asked: only time can help.
+                await race.go_on((), partial(replies.agreed_above, lookup))
         finally:
             race.stop()
         self._distrust(race)

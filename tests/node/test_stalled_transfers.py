@@ -12,6 +12,7 @@ from dht14.records.record import Record, version_at
 from dht14.wire.messages import FindValue, LargeValue, Reply, Request
 from tests.fakes import BulkBehaviour, Peer
 from tests.node.node_case import KEY, PROMISED, TTL, NodeTestCase
+from tests.outcomes import value_of
 from tests.owners import Owner
 
 OLD = b"a small value that was replaced"
@@ -94,6 +95,16 @@ class StalledTransferTests(ReplacedCase):
         found, seconds = self.read()
         self.assertEqual(found, NEW)
         self.assertGreater(seconds, VOUCHED_TIMEOUT)
+
+    def test_slow_everywhere(self) -> None:
+        """Nor is it where the read has asked all near nodes from the beginning."""
+        for peer in self.peers:
+            peer.latency = 0.7
+        reader = self.reader.node._reader
+        found = self.network.result(
+            Deferred.fromCoroutine(reader.find(KEY, OPERATION_TIMEOUT, exhaustive=True))
+        )
+        self.assertEqual(value_of(found), NEW)
 
     def test_replaced_meanwhile(self) -> None:
         """Where the holders have a newer value by the time that they are asked for this one, that is found,
