@@ -96,10 +96,20 @@ class RecordReader:
         have withheld the newest record. Content needs no second search, because it proves itself.
         """
         now = self._lookups.clock.seconds()
-        own = self._store.get(key, now) if self._store is not None else None
+        own = self._own(key, now)
         if own is not None and own.kind is Kind.CONTENT:
             return succeed(own)  # Without a coroutine, which costs as much as all the rest.
         return Deferred.fromCoroutine(self._get(key, own, now + timeout, content))
+
+    def _own(self, key: int, now: float) -> Record | None:
+        """Return the record in the own store; None also for one from the future, which no other node has.
+
+        This node wrote it while it did not know the time. It would outrank all that is written until then.
+        """
+        own = self._store.get(key, now) if self._store is not None else None
+        if own is not None and own.kind is Kind.OPEN and not self._time.may_be_held(own.version):
+            return None
+        return own
 
     async def _get(self, key: int, own: Record | None, deadline: float, content: bool) -> Record | NoRecord:
         detector = self._lookups.eclipse_detector
@@ -122,7 +132,7 @@ class RecordReader:
         nearest nodes.
         """
         now = self._lookups.clock.seconds()
-        own = self._store.get(key, now) if self._store is not None else None
+        own = self._own(key, now)
         if own is not None and own.kind is Kind.CONTENT:
             return own
         return await self._find(key, own, now + timeout, content, exhaustive)
@@ -196,7 +206,7 @@ class RecordReader:
         """Compare a record with what the nodes near its key have; the lookup begins with the contacts `near`,
         too. A large value that is equal to that of the record is not fetched."""
         key, rank, now = record.key, record.rank, self._lookups.clock.seconds()
-        own = self._store.get(key, now) if self._store is not None else None
+        own = self._own(key, now)
         replies = self._replies(key, own, content=False, exhaustive=False)
         quorum = replies.quorum
         quorum.add(record, None)

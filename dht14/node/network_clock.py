@@ -13,6 +13,9 @@ from attrs import define, field
 from dht14.bounded import BoundedDict
 from dht14.records.record import version_at
 
+ENOUGH_CONTACTS = 2
+"""Contacts that have told their time: together with this node they outvote one wrong clock."""
+
 MAX_CONTACTS = 64
 """The clocks that count: those of the contacts that answered last."""
 
@@ -53,6 +56,11 @@ class NetworkClock:
             self._own = own
             self._median = median_low([own, *self._ahead.values()])
         return seconds + self._median
+
+    def has_heard_enough(self, contacts: int) -> bool:
+        """Whether enough of so many contacts have told their time. Otherwise `now` may be what this host says
+        alone."""
+        return len(self._ahead) >= min(ENOUGH_CONTACTS, contacts)
 
     def may_be_written(self, version: int) -> bool:
         """Whether a writer with a right clock can have made this version by now."""

@@ -6,6 +6,7 @@ reached; and most of the group are among them. Then every later read sees it.
 """
 
 from attrs import define, evolve, field, frozen
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from dht14.errors import Malformed
@@ -81,6 +82,8 @@ class RecordWriter:
     holders: Holders = field(init=False)
     """Where its records go."""
     _concurrency: ConcurrencyLimit = field(init=False)
+    _learners: "list[Deferred[None]]" = field(factory=list, init=False)
+    """Those that wait until this node has heard what time it is."""
     _logged_at: dict[PutReason, float] = field(factory=dict, init=False)
     """When a failure for each reason was last logged."""
 
@@ -155,6 +158,11 @@ class RecordWriter:
 
     async def _put_open(self, record: Record, wanted: int, deadline: float) -> Receipt:
         """Store a record that any node may replace, with a version above those that the holders have."""
+        lookups = self._lookups
+        is_near = lookups.neighbourhood.is_near(record.key, record.replication)
+        if is_near and not self._time.has_heard_enough(len(lookups.table)):
+            # Others refuse a version from the future. But the own store would take it first, and keep it.
+            await self._learn_time(record.key, deadline)
         record = evolve(record, version=self._first_version(record.key))
         quorum = await self.holders.store(record, wanted, deadline)
         version = await self._next_version(record, quorum, deadline)
@@ -179,14 +187,30 @@ class RecordWriter:
         """
         if quorum.refused_version or quorum.outranked_after(self._latest_version()):
             # Other nodes have a version from the future, or this node does not know the time yet.
-            remaining = max(deadline - self._lookups.clock.seconds(), 0.0)
-            nearest = self._lookups.table.closest(record.key, GROUP)
-            await self._lookups.ping(nearest, min(CLOCK_TIMEOUT, remaining))
+            await self._ask_time(record.key, deadline)
         is_wrong = quorum.refused_version and self._is_off(record.version)
         version = version_at(self._time.now()) if is_wrong else record.version
         return self._version_above(
             quorum.version_to_surpass(self._latest_version(), FUTURE_WITNESSES), version
         )
+
+    async def _learn_time(self, key: int, deadline: float) -> None:
+        """Ask for the time, once for all puts that wait for it."""
+        learned: Deferred[None] = Deferred()
+        self._learners.append(learned)
+        if len(self._learners) == 1:
+            try:
+                await self._ask_time(key, deadline)
+            finally:
+                learners, self._learners = self._learners, []
+                for learner in learners:
+                    learner.callback(None)
+        await learned
+
+    async def _ask_time(self, key: int, deadline: float) -> None:
+        """Ask the group of the key for the time: each PONG tells it."""
+        remaining = max(deadline - self._lookups.clock.seconds(), 0.0)
+        await self._lookups.ping(self._lookups.table.closest(key, GROUP), min(CLOCK_TIMEOUT, remaining))
 
     def _latest_version(self) -> int:
         """Return the greatest version that can have been made by now."""

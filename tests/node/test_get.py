@@ -14,6 +14,7 @@ from dht14.kademlia.parameters import (
     SPARES_FAR,
     K,
 )
+from dht14.node.network_clock import TOLERANCE
 from dht14.records.receipt import NoRecord
 from dht14.records.record import version_at
 from dht14.wire.messages import (
@@ -197,6 +198,13 @@ class GetTests(NodeTestCase):
         forged = Value(MAX_VERSION, 60_000, 8, True, b"forged")
         peers[0].answer = lambda request, sender: forged
         self.assertEqual([self.get(peer) for peer in peers[1:]], [b"value"] * 19)
+
+    def test_own_from_the_future(self) -> None:
+        """Also where this node has it: it wrote it when it did not know the time."""
+        peers = self.cluster(20)
+        self.put(peers[15], b"value")
+        self.give(peers[0], b"of the future", age=-3 * TOLERANCE)
+        self.assertEqual([self.get(peer) for peer in peers], [b"value"] * 20)
 
     def test_bootstrap_nodes(self) -> None:
         """Bootstrap nodes near the key do not hide the holders."""

@@ -53,6 +53,15 @@ class NetworkClockTests(SynchronousTestCase):
         self.hear(*[0.0] * 3, round_trip=0.5)
         self.assertEqual(self.ahead, 0.25)
 
+    def test_enough(self) -> None:
+        """Two contacts are enough to outvote this node; one, where it knows no other."""
+        heard_enough = self.time.has_heard_enough
+        self.assertEqual([heard_enough(contacts) for contacts in (0, 1, 2)], [True, False, False])
+        self.hear(0.0)
+        self.assertEqual([heard_enough(contacts) for contacts in (1, 2)], [True, False])
+        self.hear(0.0, 0.0)
+        self.assertTrue(heard_enough(20))
+
     def test_bounded(self) -> None:
         """Only the last contacts count, each once."""
         self.hear(*[60.0] * 3 * MAX_CONTACTS)

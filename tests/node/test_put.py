@@ -20,8 +20,8 @@ from dht14.records.record import Record, version_at
 from dht14.records.store import Outcome, Refusal, Verdict
 from dht14.security.subnets import host_of
 from dht14.sim.memory_store import MemoryStore
-from dht14.wire.messages import MAX_VERSION, Outranked, Refused, Store
-from tests.fakes import fields
+from dht14.wire.messages import MAX_VERSION, Outranked, Ping, Refused, Store
+from tests.fakes import LATENCY, fields
 from tests.node.node_case import KEY, PROMISED, TTL, NodeTestCase, move_away, nearest
 from tests.outcomes import acknowledged
 
@@ -185,6 +185,9 @@ class PutTests(NodeTestCase):
         peers = self.cluster(4)
         many = 2 * MAX_PUTS + 10
         puts = [peers[3].node.put(KEY + number, b"value", TTL, 0) for number in range(many)]
+        # The first ones ask what time it is, all together once.
+        self.assertEqual((self.asked(peers[:1], Ping), self.asked(peers[:1], Store)), (1, 0))
+        self.network.wait(1.5 * LATENCY)
         self.assertEqual(self.asked(peers[:1], Store), MAX_PUTS)
         self.network.wait(PROMISED)
         self.assertTrue(all(acknowledged(self.successResultOf(put)) for put in puts))
@@ -362,6 +365,21 @@ class OverwriteTests(NodeTestCase):
             self.assertTrue(self.put(peers[15], b"value"))
             for peer in peers:
                 self.assertEqual(self.get(peer), b"value", wrong)
+
+    def test_wrong_clock_of_a_holder(self) -> None:
+        """Nor does a writer that is a holder keep its value for itself, as one from the future."""
+        for wrong in (-86_400.0, -7200.0, 7200.0, 86_400.0):
+            self.setUp()
+            peers = self.cluster(20)
+            peers[1].time.wall = partial(self.skewed, wrong)
+            self.assertTrue(self.put(peers[1], b"value"))
+            for peer in peers:
+                self.assertEqual(self.get(peer), b"value", wrong)
+            self.network.wait(1)
+            self.assertTrue(self.put(peers[15], b"new value"))
+            for peer in peers:
+                self.assertEqual(self.get(peer), b"new value", wrong)
+            self.assertEqual(self.holders(peers, value=b"value"), [])
 
     def skewed(self, wrong: float) -> float:
         return self.now + wrong
