@@ -9,9 +9,10 @@ Real processes on this machine, through their APIs. Every get is judged; exit co
                                     [--partition 0] [--full-disks 0]
 
 `--stops` suspends nodes (SIGSTOP). `--clocks` sets the clocks of a third of the nodes, by minutes and by
-hours; this needs libfaketime (`tox -e clocks` has it). `--loss` loses a part of all datagrams. `--partition`
-divides the network for some seconds (at most 14 nodes); both sides must agree a minute later. `--full-disks`
-gives some nodes disks of 3 MiB, which fill up again and again. The last two need root.
+hours, after two in three of these nodes began with clocks that were wrong by months and years; this needs
+libfaketime (`tox -e clocks` has it). `--loss` loses a part of all datagrams. `--partition` divides the
+network for some seconds (at most 14 nodes); both sides must agree a minute later. `--full-disks` gives some
+nodes disks of 3 MiB, which fill up again and again. The last two need root.
 """
 
 import argparse
@@ -49,6 +50,9 @@ REFUSED = "The database cannot be written"
 
 WITH_A_CLOCK = 3
 """One in so many nodes has a host whose clock is set: most clocks must be right."""
+
+HOURS_AHEAD = (0.0, -20_000.0, 5_000.0)
+"""Of these clocks whenever their nodes begin."""
 
 LACKING = 77
 """The exit code where the host lacks what a fault needs."""
@@ -91,7 +95,10 @@ def _nodes(
 ) -> tuple[list[Twistd], dict[Twistd, HostClock]]:
     """Start the nodes; return them, and the clocks of the hosts of some."""
     numbers = range(WITH_A_CLOCK - 1, args.nodes, WITH_A_CLOCK) if args.clocks else ()
-    clocks = {number: HostClock(processes.folder / f"clock-{number}") for number in numbers}
+    clocks = {
+        number: HostClock(processes.folder / f"clock-{number}", HOURS_AHEAD[turn % len(HOURS_AHEAD)])
+        for turn, number in enumerate(numbers)
+    }
     data_dirs: Sequence[str] = [str(disk / "node") for disk in disks.folders] if disks else ()
     environments = {number: clock.environment for number, clock in clocks.items()}
     nodes = processes.cluster(args.nodes, JOIN_TIMEOUT, data_dirs, environments)

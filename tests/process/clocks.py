@@ -33,10 +33,13 @@ def _library() -> str:
 class HostClock:
     """The wall clock of some processes, set through a file: it runs like the real one, some hours ahead."""
 
-    def __init__(self, folder: Path) -> None:
-        """Make it, set right. Raises SkipTest where no library is there, or where it does not do its work."""
+    def __init__(self, folder: Path, at_start: float = 0.0) -> None:
+        """Make it, `at_start` hours ahead, as it must be whenever a node begins that has records: the times
+        on its disk are those of the clock at its starts. Raises SkipTest where no library is there, or where
+        it does not do its work."""
         folder.mkdir(parents=True, exist_ok=True)
         self._file = folder / "ahead"
+        self._at_start = at_start
         self.environment = {
             "LD_PRELOAD": _library(),
             "FAKETIME_TIMESTAMP_FILE": str(self._file),
@@ -61,7 +64,11 @@ class HostClock:
         ):
             raise SkipTest("this libfaketime does not leave the clocks alone that nobody can set")
         assert float(printed[0]) - time.time() > 24 * HOUR, "the clock cannot be set"
-        self.set(0)
+        self.begin()
+
+    def begin(self) -> None:
+        """Set it as it is when a node begins."""
+        self.set(self._at_start)
 
     def set(self, hours: float) -> None:
         """Set it `hours` ahead."""

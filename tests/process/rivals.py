@@ -48,8 +48,7 @@ class Rivals:
     _faults: "Sequence[Callable[[Rivals, float], None]]" = ()
     """What else happens meanwhile: see `tests.process.faults`. Each has a thread."""
     _clocks: Mapping[Twistd, HostClock] = field(factory=dict)
-    """Of the hosts of some nodes. A node must begin with the right time, for the sake of the records on its
-    disk."""
+    """Of the hosts of some nodes."""
     _until_wrong: bool = False
     """Whether the clients end when a get has broken a promise."""
     history: History = field(factory=lambda: History(expiry_tolerance=LATENESS), init=False)
@@ -215,7 +214,7 @@ class Rivals:
             node.kill()
             time.sleep(pauses[0])
             if clock := self._clocks.get(node):
-                clock.set(0)
+                clock.begin()
             node.start().wait_for_api()
             self._wait_for_join(node, joined)
             with self._lock:

@@ -12,13 +12,13 @@ from tests.process.clocks import HostClock
 from tests.process.nodes import DIFFICULTY, Twistd, eventually
 from tests.process.test_network import JOIN_TIMEOUT, NetworkTestCase
 
-TTL = 12
+TTL = 20
 SHORT = {"DHT14_STORAGE_MIN_TTL": "1"}
 """Values may live so shortly."""
 LATENESS = 2.0
 """Seconds after its expiry for which a get may return a value."""
 
-BUSY = 5.0
+BUSY = 10.0
 """Seconds of delay on a busy machine."""
 
 PING_TIMEOUT = 30.0
