@@ -40,7 +40,7 @@ def _success(body: bytes) -> Fields:
 
 def _receipt(body: bytes) -> Fields:
     key, outcome, stored, wanted, reason, version = struct.unpack(">32sBBBBQ", body)
-    if outcome > 3 or reason > 6:
+    if outcome > 3 or reason > 7:
         raise Impossible(outcome, reason)
     return key, outcome, stored, wanted, reason, version
 
