@@ -24,7 +24,7 @@ from dht14.wire.messages import LargeValue, Value
 T = TypeVar("T")
 
 MAX_FETCHES = 4
-"""Advertised records of one key that are fetched at once: the greatest ones."""
+"""Advertised records of one key that are fetched at once."""
 
 
 @frozen
@@ -36,7 +36,7 @@ class ValueSource:
 
 
 Claims = Sequence[tuple[AdvertisedRecord, Sequence[ValueSource]]]
-"""Advertised records, the greatest first, each with the holders that advertise it."""
+"""Advertised records, each with the holders that advertise it: first those that matter most."""
 
 
 def record_in(reply: Value, key: int, now: float) -> Record:

@@ -186,8 +186,9 @@ class GetReplies:
     def to_fetch(
         self, lookup: AnyLookup, best: Record | None
     ) -> list[tuple[AdvertisedRecord, list[ValueSource]]]:
-        """Return the advertised records greater than `best`, the greatest of those received, the greatest
-        first, with their holders.
+        """Return the advertised records greater than `best`, the greatest of those received, with their
+        holders: those first that most contacts advertise, of these the greatest. Not all are fetched, and a
+        few liars could make up any number of greater ones.
 
         Those of distrusted contacts are returned only if there is nothing else, or most of the group agree.
         """
@@ -201,4 +202,5 @@ class GetReplies:
             is_above = best is None or rank > best.rank
             if has_nothing or (is_above and self._is_agreed(lookup, rank)):
                 above.setdefault(rank, (advertised, []))[1].append(source)
-        return [above[rank] for rank in sorted(above, reverse=True)]
+        order = sorted(above, key=lambda rank: (len(above[rank][1]), rank), reverse=True)
+        return [above[rank] for rank in order]

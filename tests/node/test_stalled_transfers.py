@@ -7,6 +7,7 @@ from twisted.internet.defer import Deferred
 
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.parameters import GROUP, HEDGE_DELAY, OPERATION_TIMEOUT, VOUCHED_TIMEOUT
+from dht14.node.fetch import MAX_FETCHES
 from dht14.records.receipt import NoRecord
 from dht14.records.record import Record, version_at
 from dht14.wire.messages import FindValue, LargeValue, Reply, Request
@@ -165,6 +166,17 @@ class ClaimTests(ReplacedCase):
         found, seconds = self.read()
         self.assertEqual(found, NEW)
         self.assertLess(seconds, VOUCHED_TIMEOUT)
+
+    def test_many_claims(self) -> None:
+        """As many claims, all of them greater, as are fetched at once do not crowd out what several holders
+        have: neither the value itself where they are near, nor where most of the group lie."""
+        for first in (0, 3):
+            self.setUp()
+            for number, peer in enumerate(self.peers[first : first + MAX_FETCHES]):
+                advertise(peer, version_at(self.now + 1) + number, bytes([number]) * 32)
+            found, seconds = self.read()
+            self.assertEqual(found, NEW)
+            self.assertLess(seconds, 2 * HEDGE_DELAY)
 
     def test_withdrawn(self) -> None:
         """Most of the group, who advertise one record and answer, when they are asked for it, that they do
