@@ -7,7 +7,7 @@ GETs and PUTs therefore wait, within their own timeout, and only then fail with 
 from collections.abc import Callable, Iterable
 from enum import Enum
 
-from attrs import define, field
+from attrs import define, evolve, field
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
@@ -98,7 +98,7 @@ class Readiness:
     ) -> "Deferred[Receipt]":
         """As `PutGet.put`."""
         if (node := self._ready_node()) is not None:
-            return node.put(key, value, ttl, replication, timeout)
+            return node.put(key, value, ttl, replication, timeout).addCallback(self._known)
         return Deferred.fromCoroutine(self._put_later(key, value, ttl, replication, timeout))
 
     def get(
@@ -131,7 +131,15 @@ class Readiness:
         deadline = self._clock.seconds() + timeout
         if not await self._until_done(ALL_STEPS, timeout) or self._node is None:
             return Receipt(PutOutcome.NOT_STORED, 0, replication, PutReason.NOT_READY)
-        return await self._node.put(key, value, ttl, replication, deadline - self._clock.seconds())
+        left = deadline - self._clock.seconds()
+        return self._known(await self._node.put(key, value, ttl, replication, left))
+
+    def _known(self, receipt: Receipt) -> Receipt:
+        """Return what is known of a put. The calls of a node that stops end without answers: that holders
+        did not confirm it then means nothing."""
+        if self._gave_up and receipt.reason is PutReason.TOO_FEW_HOLDERS:
+            return evolve(receipt, reason=PutReason.UNFINISHED)
+        return receipt
 
     async def _get_later(self, key: int, content: bool, timeout: float) -> Record | NoRecord:
         deadline = self._clock.seconds() + timeout

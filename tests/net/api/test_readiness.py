@@ -135,6 +135,20 @@ class ReadinessTests(SynchronousTestCase):
         self.readiness.get(1)
         self.assertEqual(len(self.node.asked), 1)
 
+    def test_put_under_way(self) -> None:
+        """The stop of a node cuts its calls short: a put that then lacks receipts may be stored. What holders
+        have said stands."""
+        self.begin()
+        receipts = [Receipt(PutOutcome.NOT_STORED, 2, 8, reason) for reason in PutReason]
+        puts = [self.readiness.put(number, b"v", 60, 8) for number in range(len(receipts))]
+        self.readiness.give_up()
+        for answer, receipt in zip(self.node.answers, receipts, strict=True):
+            answer.callback(receipt)
+        for put, receipt in zip(map(self.successResultOf, puts), receipts, strict=True):
+            is_cut = receipt.reason is PutReason.TOO_FEW_HOLDERS
+            self.assertIs(put.reason, PutReason.UNFINISHED if is_cut else receipt.reason)
+            self.assertEqual((put.outcome, put.stored), (receipt.outcome, receipt.stored))
+
     def test_awaited(self) -> None:
         """It reports the pending steps."""
         seen = [self.readiness.pending_steps]
