@@ -185,8 +185,7 @@ class RecordReader:
 
     def _result(self, replies: GetReplies, lookup: AnyLookup, found: Record | None) -> Record | NoRecord:
         if found is None:
-            is_certain = replies.are_enough(lookup) and not replies.are_claims
-            return NoRecord.NOT_FOUND if is_certain else NoRecord.UNANSWERED
+            return NoRecord.NOT_FOUND if replies.are_certain(lookup) else NoRecord.UNANSWERED
         if self._observer is not None:
             self._observer.got(lookup, found, replies)
         return found

@@ -134,6 +134,12 @@ class GetReplies:
         heard = len(self._held) + lookup.counts_self
         return lookup.finished and 2 * heard >= min(GROUP, heard + silent)
 
+    def are_certain(self, lookup: AnyLookup) -> bool:
+        """Whether nothing stands under the key, where nothing was found: also whatever those hold that have
+        not answered."""
+        is_contested = self.quorum.is_contested(self.unheard(lookup))
+        return self.are_enough(lookup) and not self.are_claims and not is_contested
+
     def unheard(self, lookup: AnyLookup) -> int:
         """Return how many of the group have not answered, now that the lookup is over."""
         silent = lookup.asked_count - self._count

@@ -102,6 +102,14 @@ class ReadQuorum:
         witnesses = sum(floor >= rank[:2] for floor in self._expired.values())
         return witnesses < LAPSE_WITNESSES or witnesses <= len(self._holders.get(rank, ()))
 
+    def is_contested(self, unheard: int) -> bool:
+        """Whether a record does not count that would if these `unheard` nodes held it, too."""
+        for rank, holders in self._holders.items():
+            witnesses = sum(floor >= rank[:2] for floor in self._expired.values())
+            if witnesses >= LAPSE_WITNESSES and len(holders) < witnesses <= len(holders) + unheard:
+                return True
+        return False
+
     def advertised_above(self, record: Record | None) -> list[AdvertisedRecord]:
         """Return the advertised records that are greater than `record`, the greatest first."""
         if record is not None and record is self.best:

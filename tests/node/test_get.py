@@ -191,6 +191,22 @@ class GetTests(NodeTestCase):
         self.assertTrue(self.put(peers[15], b"newest"))
         self.assertEqual([self.get(peer) for peer in peers[1:]], [b"newest"] * 19)
 
+    def test_lapsed_for_some(self) -> None:
+        """Where two say that a value has expired, one has it, and the rest of the group are silent, nobody
+        knows. When they answer they decide."""
+        peers = self.cluster(6)
+        record = [self.give(peer, b"value") for peer in peers[:5]].pop()
+        lapsed = Lapsed((), record.kind, record.version)
+        answers = [peer.answer for peer in peers]
+        for peer in peers[:2]:
+            peer.answer = lambda request, sender: lapsed
+        for peer in peers[3:5]:
+            peer.answer = lambda request, sender: None
+        self.assertIs(self.network.result(peers[5].node.get(KEY)), NoRecord.UNANSWERED)
+        for peer, answer in zip(peers[3:5], answers[3:5], strict=True):
+            peer.answer = answer
+        self.assertEqual(self.get(peers[5]), b"value")
+
     def test_from_the_future(self) -> None:
         """A value with a version that no node can have accepted is ignored."""
         peers = self.cluster(20)
