@@ -96,20 +96,10 @@ class RecordReader:
         have withheld the newest record. Content needs no second search, because it proves itself.
         """
         now = self._lookups.clock.seconds()
-        own = self._own(key, now)
+        own = self._store.get(key, now) if self._store is not None else None
         if own is not None and own.kind is Kind.CONTENT:
             return succeed(own)  # Without a coroutine, which costs as much as all the rest.
         return Deferred.fromCoroutine(self._get(key, own, now + timeout, content))
-
-    def _own(self, key: int, now: float) -> Record | None:
-        """Return the record in the own store; None also for one from the future, which no other node has.
-
-        This node wrote it while it did not know the time. It would outrank all that is written until then.
-        """
-        own = self._store.get(key, now) if self._store is not None else None
-        if own is not None and own.kind is Kind.OPEN and not self._time.may_be_held(own.version):
-            return None
-        return own
 
     async def _get(self, key: int, own: Record | None, deadline: float, content: bool) -> Record | NoRecord:
         detector = self._lookups.eclipse_detector
@@ -132,7 +122,7 @@ class RecordReader:
         nearest nodes.
         """
         now = self._lookups.clock.seconds()
-        own = self._own(key, now)
+        own = self._store.get(key, now) if self._store is not None else None
         if own is not None and own.kind is Kind.CONTENT:
             return own
         return await self._find(key, own, now + timeout, content, exhaustive)
@@ -185,6 +175,8 @@ class RecordReader:
 
     def _result(self, replies: GetReplies, lookup: AnyLookup, found: Record | None) -> Record | NoRecord:
         if found is None:
+            if replies.last_resort is not None:
+                return replies.last_resort
             return NoRecord.NOT_FOUND if replies.are_certain(lookup) else NoRecord.UNANSWERED
         if self._observer is not None:
             self._observer.got(lookup, found, replies)
@@ -205,7 +197,7 @@ class RecordReader:
         """Compare a record with what the nodes near its key have; the lookup begins with the contacts `near`,
         too. A large value that is equal to that of the record is not fetched."""
         key, rank, now = record.key, record.rank, self._lookups.clock.seconds()
-        own = self._own(key, now)
+        own = self._store.get(key, now) if self._store is not None else None
         replies = self._replies(key, own, content=False, exhaustive=False)
         quorum = replies.quorum
         quorum.add(record, None)
@@ -242,7 +234,7 @@ class RecordReader:
         if self._store is not None:
             replies.quorum.reported_expired(self._store.floor(key, now), own_id)
         if own is not None and not content:
-            replies.quorum.add(own, own_id if self._resync_state.is_current else None)
+            replies.has_own(own, own_id if self._resync_state.is_current else None)
         return replies
 
     def _ask(
@@ -261,7 +253,7 @@ class RecordReader:
         is_current = self._store is not None and self._resync_state.is_current
         if is_current and lookups.neighbourhood.is_near(key, REPLICATION):
             lookup.include_self()
-        lookup.thorough = own is None or replies.exhaustive
+        lookup.thorough = own is None or replies.last_resort is not None or replies.exhaustive
         if replies.is_content:
             replies.spares = lookups.spares(lookup, CONTENT_SPARES_NEAR, CONTENT_SPARES_FAR)
         else:

@@ -38,6 +38,9 @@ class GetReplies:
     """Contacts to ask beyond the votes that are missing."""
     ended_early: bool = field(default=False, init=False)
     """Whether the lookup ended because most of the group have the same record."""
+    last_resort: Record | None = field(default=None, init=False)
+    """What the own store has, from the future: the answer only where there is nothing else. This node wrote
+    it when it did not know the time, or most clocks have been set back since."""
     _count: int = field(default=0, init=False)
     """Contacts that have answered, whatever they said."""
     _held: list[tuple[Contact, Rank | None]] = field(factory=list, init=False)
@@ -48,6 +51,13 @@ class GetReplies:
     """What distrusted contacts advertise."""
     _advertisers: dict[Rank, set[int]] = field(factory=dict, init=False)
     """The ids of the contacts that advertise each record, the distrusted among them."""
+
+    def has_own(self, own: Record, own_id: int | None) -> None:
+        """This node has a record itself; `own_id` is None where its answer does not count."""
+        if own.kind is Kind.OPEN and not self._time.may_be_held(own.version):
+            self.last_resort = own
+        else:
+            self.quorum.add(own, own_id)
 
     def replied(self, lookup: AnyLookup, contact: Contact, reply: Reply) -> None:
         """One contact answered: tell the lookup what its reply means."""

@@ -221,6 +221,8 @@ class GetTests(NodeTestCase):
         self.put(peers[15], b"value")
         self.give(peers[0], b"of the future", age=-3 * TOLERANCE)
         self.assertEqual([self.get(peer) for peer in peers], [b"value"] * 20)
+        self.give(peers[0], b"alone", KEY + 1, age=-3 * TOLERANCE)
+        self.assertEqual([self.get(peer, KEY + 1) for peer in peers[:2]], [b"alone", None])
 
     def test_bootstrap_nodes(self) -> None:
         """Bootstrap nodes near the key do not hide the holders."""
