@@ -3,6 +3,7 @@ are called by it, answer as they should or with any bytes, restart, and fall sil
 
 import random
 from contextlib import suppress
+from ipaddress import ip_address
 from typing import Any
 
 from attrs import define, field
@@ -18,7 +19,7 @@ from dht14.sim.clock import HeapClock
 from dht14.stack import StackOptions
 from dht14.stack_builder import build_stack
 from dht14.wire.datagram import encode
-from dht14.wire.messages import FindNode, FindValue, Offer, Ping, Store, Value, Watch
+from dht14.wire.messages import Announce, FindNode, FindValue, Offer, Ping, Store, Value, Watch
 from tests.fakes import BEGINNING
 from tests.fuzz.nodes import Sent
 from tests.fuzz.steps import step, steps
@@ -126,12 +127,18 @@ class SealedTrial:
         """What honest peers were given: the fields of the latest STORE, by key."""
         self.are_honest = False
         """Whether peers answer by themselves."""
+        self.requests: list[bytes] = []
+        self.answers: list[bytes] = []
+        """What peers have said: either may name addresses."""
+        self.probed: dict[Any, list[float]] = {}
+        """When something was sent to an address that is nobody's and that only a request has named."""
 
     def take(self, what: int, data: bytes) -> None:
         """One step. The first byte of `data` names the peer."""
         peer, rest = self.peers[sum(data[:1]) % len(self.peers)], data[1:]
         key, node = id_from_bytes(rest[:32].ljust(32, b"\0")), self.stack.node
         if what == ASK:
+            self.requests.append(rest)
             self.ask(peer, rest)
         elif what in (ANSWER, ANSWER_RIGHT) and peer.asked:
             request = peer.asked.pop()
@@ -183,6 +190,7 @@ class SealedTrial:
 
     def answer(self, peer: SealedPeer, reply: bytes) -> None:
         """Send a reply in the session that the node has with a peer."""
+        self.answers.append(reply)
         if hasattr(peer.responder, "k_ri") and len(reply) <= 1_140:
             self.stack.rpc.datagramReceived(peer.responder.answer(reply), peer.address)
 
@@ -196,13 +204,26 @@ class SealedTrial:
                 sent.datagrams.clear()
             for protocol, raw, address in on_the_way:
                 peer = self.by_address.get(address)
-                assert peer is not None, f"sent to {address}"
+                if peer is None:
+                    self.sent_to_nobody(address)
+                    continue
                 if (back := peer.hear(raw)) is not None:
                     protocol.datagramReceived(back, address)
                 while self.are_honest and peer.asked:
                     self.answer(peer, right_answer(self, peer.asked.pop()))
             if not on_the_way:
                 break
+
+    def sent_to_nobody(self, address: tuple[str, int]) -> None:
+        """Nothing is sent to an address that nobody has named, and two datagrams in ten minutes to one that
+        somebody says is his own."""
+        packed = ip_address(address[0]).packed + address[1].to_bytes(2, "big")
+        if any(packed in said for said in self.answers):
+            return
+        assert any(packed in said for said in self.requests), f"sent to {address}"
+        now, times = self.clock.seconds(), self.probed.setdefault(address, [])
+        times.append(now)
+        assert sum(now - 600 < time for time in times) <= 2, f"sent to {address} at {times}"
 
     def wait(self, seconds: float) -> None:
         until = self.clock.seconds() + min(seconds, 60.0)
@@ -308,5 +329,6 @@ def sealed_steps() -> list[bytes]:
         met
         + step(GET, b"\0" + key)
         + step(ANSWER, b"\0" + encode(RPC_ID, Value(version, 60_000, 8, True, b"v"))),
+        b"".join(_ask(peer, Announce(("20.9.0.1", 8000))) + step(WAIT, b"\2\0") for peer in range(4)),
         step(RAW, b"\0\x45" + bytes(60)) + step(RAW, b"\1\x41" + bytes(255)) + met,
     ]
