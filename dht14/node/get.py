@@ -30,7 +30,7 @@ from dht14.kademlia.parameters import (
     SPARES_NEAR,
     K,
 )
-from dht14.node.fetch import Claims, FetchRace
+from dht14.node.fetch_race import Claims, FetchRace
 from dht14.node.get_replies import GetReplies
 from dht14.node.lookup_run import AnyLookup
 from dht14.node.lookups import Lookups

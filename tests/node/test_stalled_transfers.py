@@ -7,7 +7,7 @@ from twisted.internet.defer import Deferred
 
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.parameters import GROUP, HEDGE_DELAY, OPERATION_TIMEOUT, VOUCHED_TIMEOUT
-from dht14.node.fetch import MAX_FETCHES
+from dht14.node.fetch_race import MAX_FETCHES
 from dht14.records.receipt import NoRecord
 from dht14.records.record import Record, version_at
 from dht14.wire.messages import FindValue, LargeValue, Reply, Request
