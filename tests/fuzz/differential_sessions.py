@@ -80,6 +80,7 @@ class Both:
         self.callee = Responder(PROOFS, THEIRS, self.randbytes, self.clock)
         self.calling: Initiator | None = None
         self.its_challenge = b""
+        self.reached_at = 0.0
         self.is_accepted = False
         self.ahead = 0.0
         """How far the time of the peer is ahead, once the layer has called it."""
@@ -218,6 +219,8 @@ class Both:
         """Begin a handshake; the twin has the same random bytes."""
         self.now += 10.0  # The one before is given up.
         self.layer.tidy(self.now)
+        if not self.is_accepted:
+            self.calling = None
         if THEIRS_AT in self.layer.sessions.by_address:
             return
         sought = PUZZLE.verify_proof(THEIRS.proof) if request[:1] < b"\x80" else None
@@ -229,6 +232,7 @@ class Both:
         self.request, self.is_accepted, self.its_taken = request, False, set()
         assert list(sent) == [self.calling.hello]
         self.its_challenge = self.callee.challenge(self.calling.hello)
+        self.reached_at = self.now
 
     def answer_challenge(self, challenge: bytes) -> None:
         assert self.calling is not None
@@ -242,7 +246,8 @@ class Both:
                     delattr(self.calling, name)
         assert list(ours) == its
         self.answered = challenge
-        if its and challenge == self.its_challenge:
+        # A cookie lasts for two minutes. Without `tidy` the layer waits for longer.
+        if its and challenge == self.its_challenge and self.now - self.reached_at < 119.0:
             assert self.callee.finish(its[0], OURS_AT) == self.request
 
     def accept(self, what: int, data: bytes) -> None:
