@@ -9,7 +9,7 @@ subnet limit are not cached: when one of their subnet leaves, the next to answer
 
 import random
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from itertools import islice
 from operator import attrgetter
 
@@ -64,6 +64,8 @@ class RoutingTable:
     """Increases whenever `closest` may return another result than before."""
     losses: int = field(default=0, init=False)
     """Contacts that have left because they were silent."""
+    on_suspect: Callable[[], object] = field(default=lambda: None, init=False)
+    """Called when a contact that was responsive has not answered."""
     _lost: LostContacts = field(factory=LostContacts, init=False)
     _ping_order: PingOrder = field(factory=PingOrder, init=False)
     _neighbours: tuple[int, tuple[Contact, ...]] = field(default=(0, ()), init=False)
@@ -124,7 +126,8 @@ class RoutingTable:
         """A call to the contact was not answered."""
         node_id = contact.node_id
         entry = self._entries.get(node_id)
-        if entry is not None and entry.contact.is_same(contact) and node_id not in self._suspects:
+        is_new = entry is not None and entry.contact.is_same(contact) and node_id not in self._suspects
+        if is_new:
             self._suspects.add(node_id)
             self.revision += 1
             self._answering -= self._answering / OUTAGE_CALLS
@@ -135,6 +138,8 @@ class RoutingTable:
             self.losses += 1
         if entered is not None:
             self._entered(entered)
+        if is_new:
+            self.on_suspect()
 
     def _may_be_in(self, bucket: KBucket, contact: Contact) -> bool:
         """Whether the limits of its subnet allow the contact there, at this address."""

@@ -1,16 +1,22 @@
 """Liveness: PINGs contacts in turn and learns how long contacts live.
 
-Runs every LIVENESS_INTERVAL (5 s). A pass sends one PING to each contact that needs one; replies and timeouts
-reach the routing table through the RPC layer, and nothing waits for them.
+Runs every LIVENESS_INTERVAL (5 s), and when a contact has not answered: others may have died with it, and
+reads wait for each of them that is not known to be dead. A pass sends one PING to each contact that needs
+one; replies and timeouts reach the routing table through the RPC layer, and nothing waits for them.
 """
 
 from attrs import define, field
 from twisted.internet.interfaces import IReactorTime
 
 from dht14.kademlia.lifetimes import Lifetimes
+from dht14.kademlia.parameters import SILENT_TIMEOUT_MIN
 from dht14.kademlia.routing_table import RoutingTable
 from dht14.node.ports import Rpc
 from dht14.wire.messages import Ping
+
+PAUSE_IN_DOUBT = SILENT_TIMEOUT_MIN
+"""Seconds after a pass before a contact that does not answer starts another one: by then it is known who has
+answered the first."""
 
 
 @define(eq=False)
@@ -22,6 +28,8 @@ class Liveness:
     _clock: IReactorTime
     _republish_interval: float
     _lifetimes: Lifetimes = field(init=False)
+    _began: float = field(default=0.0, init=False)
+    """When the last pass began."""
     _losses: int = field(default=0, init=False)
     """The losses of the table at the last pass."""
 
@@ -32,9 +40,14 @@ class Liveness:
         """Seconds between two checks that a record has its holders, at the present lifetimes of contacts."""
         return self._lifetimes.repair_interval(self._republish_interval)
 
+    def may_ping(self) -> bool:
+        """Whether the last pass is long enough ago for another one, now that a contact has not answered."""
+        return self._clock.seconds() - self._began >= PAUSE_IN_DOUBT
+
     def one_pass(self) -> None:
         """PING the contacts that need it. The RPC layer reports the outcome to the table."""
         now, losses = self._clock.seconds(), self._table.losses
+        self._began = now
         self._lifetimes.observed(now, len(self._table), losses - self._losses)
         self._losses = losses
         for contact in self._table.contacts_to_ping(now, self.repair_interval()):

@@ -48,7 +48,14 @@ class Passes:
     def of_contacts(self, tidy_sessions: Callable[[float], object]) -> Iterator[Periodic]:
         """Make the passes of every node."""
         node, clock, rng, interval = self.node, self.clock, self.rng, self.refresh_interval
-        yield self._periodic("liveness", LIVENESS_INTERVAL, self.liveness.one_pass)
+        liveness = self._periodic("liveness", LIVENESS_INTERVAL, self.liveness.one_pass)
+
+        def contact_failed() -> None:
+            if self.liveness.may_ping():
+                liveness.run_now()
+
+        node.table.on_suspect = contact_failed
+        yield liveness
         yield self._periodic("refresh", interval, lambda: refresh(node, clock, rng, interval))
         yield self._periodic("sessions", TIDY_INTERVAL, lambda: tidy_sessions(clock.seconds()))
 

@@ -177,6 +177,20 @@ class BucketsTests(TableTestCase):
 
 
 class FailuresTests(TableTestCase):
+    def test_on_suspect(self) -> None:
+        """The first failure of a contact that was responsive is reported, and no other one."""
+        reports: list[int] = []
+        self.table.on_suspect = lambda: reports.append(len(self.table))
+        self.confirm(1, 2)
+        self.table.failed(contact(1, ELSEWHERE), 10)
+        self.fail(3, 10)
+        self.assertEqual(reports, [])
+        self.fail(1, 10, 2)
+        self.assertEqual(reports, [2])
+        self.confirm(1)
+        self.fail(1, 20)
+        self.assertEqual(reports, [2, 2])
+
     def test_leaves(self) -> None:
         """Without a replacement a contact leaves after MISSES_TO_DROP misses, counted as a change."""
         self.confirm(1, 2)

@@ -1,5 +1,5 @@
 from dht14.kademlia.parameters import LIVENESS_INTERVAL, SUSPECT_INTERVAL
-from dht14.maintenance.liveness import Liveness
+from dht14.maintenance.liveness import PAUSE_IN_DOUBT, Liveness
 from dht14.wire.messages import Ping
 from tests.fakes import FakeRpc, Peer
 from tests.maintenance.case import MaintenanceTestCase
@@ -36,6 +36,18 @@ class LivenessTests(MaintenanceTestCase):
         self.asked(Ping)
         self.check()
         self.assertEqual(self.asked(Ping)[0], 1)
+
+    def test_pause(self) -> None:
+        """A contact that does not answer starts another pass once the last one has shown who is alive."""
+        rpc = FakeRpc(self.network, self.one.contact, self.one.table, self.one.time)
+        liveness = Liveness(self.one.table, rpc, self.network.clock, 3600.0)
+        self.network.wait(60)
+        self.assertTrue(liveness.may_ping())
+        liveness.one_pass()
+        self.network.wait(PAUSE_IN_DOUBT - 0.01)
+        self.assertFalse(liveness.may_ping())
+        self.network.wait(0.02)
+        self.assertTrue(liveness.may_ping())
 
     def test_back(self) -> None:
         """A contact that is back is trusted again."""
