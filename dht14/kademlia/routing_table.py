@@ -276,6 +276,11 @@ class RoutingTable:
         """Whether this contact answered our last call, so that another answer would change nothing."""
         return node_id in self._entries and node_id not in self._suspects
 
+    @property
+    def suspect_count(self) -> int:
+        """How many contacts did not answer our last call."""
+        return len(self._suspects)
+
     def is_suspect(self, node_id: int) -> bool:
         """Whether the last call to this contact failed."""
         return node_id in self._suspects

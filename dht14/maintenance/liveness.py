@@ -1,8 +1,9 @@
 """Liveness: PINGs contacts in turn and learns how long contacts live.
 
-Runs every LIVENESS_INTERVAL (5 s), and when a contact has not answered: others may have died with it, and
-reads wait for each of them that is not known to be dead. A pass sends one PING to each contact that needs
-one; replies and timeouts reach the routing table through the RPC layer, and nothing waits for them.
+Runs every LIVENESS_INTERVAL (5 s), and sooner when two contacts do not answer: others may have died with
+them, and reads wait for each that is not known to be dead. One alone has mostly lost a datagram. A pass sends
+one PING to each contact that needs one; replies and timeouts reach the routing table through the RPC layer,
+and nothing waits for them.
 """
 
 from attrs import define, field
@@ -15,8 +16,11 @@ from dht14.node.ports import Rpc
 from dht14.wire.messages import Ping
 
 PAUSE_IN_DOUBT = SILENT_TIMEOUT_MIN
-"""Seconds after a pass before a contact that does not answer starts another one: by then it is known who has
+"""Seconds after a pass before contacts that do not answer start another one: by then it is known who has
 answered the first."""
+
+DOUBTFUL_CONTACTS = 2
+"""Contacts that do not answer, from which on others are asked without delay."""
 
 
 @define(eq=False)
@@ -41,8 +45,9 @@ class Liveness:
         return self._lifetimes.repair_interval(self._republish_interval)
 
     def may_ping(self) -> bool:
-        """Whether the last pass is long enough ago for another one, now that a contact has not answered."""
-        return self._clock.seconds() - self._began >= PAUSE_IN_DOUBT
+        """Whether there must be a pass now that a contact has not answered."""
+        is_paused = self._clock.seconds() - self._began < PAUSE_IN_DOUBT
+        return self._table.suspect_count >= DOUBTFUL_CONTACTS and not is_paused
 
     def one_pass(self) -> None:
         """PING the contacts that need it. The RPC layer reports the outcome to the table."""

@@ -38,11 +38,14 @@ class LivenessTests(MaintenanceTestCase):
         self.assertEqual(self.asked(Ping)[0], 1)
 
     def test_pause(self) -> None:
-        """A contact that does not answer starts another pass once the last one has shown who is alive."""
+        """Contacts that do not answer, one alone not, start another pass once the last one has shown who is
+        alive."""
         rpc = FakeRpc(self.network, self.one.contact, self.one.table, self.one.time)
         liveness = Liveness(self.one.table, rpc, self.network.clock, 3600.0)
         self.network.wait(60)
-        self.assertTrue(liveness.may_ping())
+        for peer, starts in zip(self.others, (False, True), strict=False):
+            self.one.table.failed(peer.contact, self.network.clock.seconds())
+            self.assertEqual(liveness.may_ping(), starts)
         liveness.one_pass()
         self.network.wait(PAUSE_IN_DOUBT - 0.01)
         self.assertFalse(liveness.may_ping())
