@@ -51,7 +51,7 @@ def not_stored_error(receipt: Receipt | bool, hint: str = "") -> CommandError:
 
 def version_hint(receipt: Receipt | bool, envelope: Envelope | None) -> str:
     """Name the likely cause when an owner's value is not stored and the node gives no other."""
-    may_be = not isinstance(receipt, Receipt) or receipt.reason.name == "CONFLICT"
+    may_be = not isinstance(receipt, Receipt) or receipt.reason is PutReason.CONFLICT
     if envelope is None or not may_be:
         return ""
     return "; there may be a version with a greater number than --seq or --cas"

@@ -44,8 +44,8 @@ class Liveness:
         """Seconds between two checks that a record has its holders, at the present lifetimes of contacts."""
         return self._lifetimes.repair_interval(self._republish_interval)
 
-    def may_ping(self) -> bool:
-        """Whether there must be a pass now that a contact has not answered."""
+    def needs_pass(self) -> bool:
+        """Whether others are to be asked at once, now that a contact has not answered."""
         is_paused = self._clock.seconds() - self._began < PAUSE_IN_DOUBT
         return self._table.suspect_count >= DOUBTFUL_CONTACTS and not is_paused
 

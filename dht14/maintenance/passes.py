@@ -51,7 +51,7 @@ class Passes:
         liveness = self._periodic("liveness", LIVENESS_INTERVAL, self.liveness.one_pass)
 
         def contact_failed() -> None:
-            if self.liveness.may_ping():
+            if self.liveness.needs_pass():
                 liveness.run_now()
 
         node.table.on_suspect = contact_failed

@@ -140,9 +140,7 @@ class GetReplies:
     def are_enough(self, lookup: AnyLookup) -> bool:
         """Whether a "not found" can rest on them, now that the lookup is over. Where hardly anybody has
         answered this node is probably cut off."""
-        silent = lookup.asked_count - self._count
-        heard = len(self._held) + lookup.counts_self
-        return lookup.finished and 2 * heard >= min(GROUP, heard + silent)
+        return lookup.finished and self._heard(lookup) >= self.unheard(lookup)
 
     def are_certain(self, lookup: AnyLookup) -> bool:
         """Whether nothing stands under the key, where nothing was found: also whatever those hold that have
@@ -152,9 +150,12 @@ class GetReplies:
 
     def unheard(self, lookup: AnyLookup) -> int:
         """Return how many of the group have not answered, now that the lookup is over."""
-        silent = lookup.asked_count - self._count
-        heard = len(self._held) + lookup.counts_self
+        heard, silent = self._heard(lookup), lookup.asked_count - self._count
         return max(min(GROUP, heard + silent) - heard, 0)
+
+    def _heard(self, lookup: AnyLookup) -> int:
+        """Return how many that hold values have answered, this node included."""
+        return len(self._held) + lookup.counts_self
 
     @property
     def are_claims(self) -> bool:
@@ -167,7 +168,7 @@ class GetReplies:
     ) -> bool:
         """Whether most of the group advertise one record greater than `best`. A write that they have was
         acknowledged, perhaps before this read began: then nothing less is the answer to it. Once all of the
-        nearest were asked, most of these eight must advertise an owner's record.
+        nearest were asked, three quarters of eight must advertise an owner's record.
 
         `withdrawn`: records that a node turned out not to have, with its id.
         """
@@ -182,8 +183,8 @@ class GetReplies:
         if not claimants or not self.quorum.counts(rank):
             return False
         if rank[0] is Kind.OWNER and self.exhaustive:
-            # Its signature comes with the value only. Among a fifth of liars most of the group lie at one key
-            # of 17, and so many of the eight nearest at one of 800.
+            # Its signature comes with the value only. Where a fifth of all nodes lie, most of the group do at
+            # one key of 17, and three quarters of the eight nearest at one of 800.
             nearest = lookup.members(REPLICATION)
             return sum(contact.node_id in claimants for contact in nearest) >= OWNER_CLAIMS * len(nearest)
         if isinstance(lookup, Lookup):

@@ -45,12 +45,12 @@ class LivenessTests(MaintenanceTestCase):
         self.network.wait(60)
         for peer, starts in zip(self.others, (False, True), strict=False):
             self.one.table.failed(peer.contact, self.network.clock.seconds())
-            self.assertEqual(liveness.may_ping(), starts)
+            self.assertEqual(liveness.needs_pass(), starts)
         liveness.one_pass()
         self.network.wait(PAUSE_IN_DOUBT - 0.01)
-        self.assertFalse(liveness.may_ping())
+        self.assertFalse(liveness.needs_pass())
         self.network.wait(0.02)
-        self.assertTrue(liveness.may_ping())
+        self.assertTrue(liveness.needs_pass())
 
     def test_back(self) -> None:
         """A contact that is back is trusted again."""
