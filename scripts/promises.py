@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,9 @@ class Simulation(Row):
 
     def figure(self) -> str:
         """The worst figure of each promise, over all seeds."""
-        runs = [self._run(seed) for seed in self._seeds]
+        # A thread only waits for its process.
+        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+            runs = list(pool.map(self._run, self._seeds))
         missed = [str(seed) for seed, run in zip(self._seeds, runs, strict=True) if not run.get("good")]
         worst: dict[str, str] = {}
         for name in dict.fromkeys(promise["name"] for run in runs for promise in run["promises"]):
@@ -123,6 +126,7 @@ class Tests(Row):
         passed, skipped = counts.pop("successes", "0"), counts.pop("skips", "0")
         if run.returncode or counts:
             others = ", ".join(f"{count} {name}" for name, count in {**counts, "skips": skipped}.items())
+            print(run.stdout, file=sys.stderr)  # What failed, and why.
             return f"missed: {passed} tests passed, {others}"
         if skipped != "0" or passed == "0":
             return f"{NOT_MEASURED}: {skipped} tests need what the host lacks; {passed} passed"

@@ -25,17 +25,6 @@ what is sent to it for seconds, in a buffer shared by all addresses: a burst of 
 node."""
 
 
-class CallTimeouts(NamedTuple):
-    """What to expect of a call about to be made, in seconds from its sending."""
-
-    slow_after: float
-    """When to send the request again and rely on another contact."""
-    silent_after: float
-    """When to presume that the contact is dead."""
-    is_unresponsive: bool
-    """Whether an earlier call is overdue: then do not rely on this one from the start."""
-
-
 class PeerState(Enum):
     """The outcome of the last call to an address."""
 
@@ -44,6 +33,17 @@ class PeerState(Enum):
     """It passed its soft timeout, and nothing has come from the address since."""
     SILENT = "silent"
     """The address was presumed dead, and nothing has come from it since."""
+
+
+class CallTimeouts(NamedTuple):
+    """What to expect of a call about to be made, in seconds from its sending."""
+
+    slow_after: float
+    """When to send the request again and rely on another contact."""
+    silent_after: float
+    """When to presume that the contact is dead."""
+    state: PeerState
+    """If it is not `RESPONSIVE`, an earlier call is overdue: then do not rely on this one from the start."""
 
 
 @define
@@ -84,8 +84,10 @@ class RttEstimators:
         elif soft > SOFT_TIMEOUT_MAX:
             soft = SOFT_TIMEOUT_MAX
         if known.state is PeerState.RESPONSIVE:
-            return CallTimeouts(soft, _silent_after(soft), False)
-        return CallTimeouts(soft, soft if known.state is PeerState.SILENT else _silent_after(soft), True)
+            return CallTimeouts(soft, _silent_after(soft), PeerState.RESPONSIVE)
+        return CallTimeouts(
+            soft, soft if known.state is PeerState.SILENT else _silent_after(soft), known.state
+        )
 
     def may_call(self, address: Address, now: float) -> bool:
         """Whether an unresponsive address may be called again now; True counts as a call."""
@@ -138,4 +140,4 @@ def _silent_after(soft: float) -> float:
     return silent
 
 
-_UNKNOWN = CallTimeouts(SOFT_TIMEOUT_UNKNOWN, _silent_after(SOFT_TIMEOUT_UNKNOWN), is_unresponsive=False)
+_UNKNOWN = CallTimeouts(SOFT_TIMEOUT_UNKNOWN, _silent_after(SOFT_TIMEOUT_UNKNOWN), PeerState.RESPONSIVE)

@@ -56,7 +56,9 @@ class Availability:
 
     def went_down(self, node_id: int, now: float) -> None:
         """A node was killed, frozen or cut off."""
-        self._uptimes[node_id].downtimes.append((now, inf, False))
+        downtimes = self._uptimes[node_id].downtimes
+        if not downtimes or downtimes[-1][1] < inf:
+            downtimes.append((now, inf, False))
 
     def turned_hostile(self, node_id: int) -> None:
         """A node is hostile: no record is available from it."""

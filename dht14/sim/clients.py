@@ -235,13 +235,10 @@ class SimulatedClients:
             world.set_clock(world.rng.choice(nodes), world.rng.uniform(-3600.0, 3600.0))
 
     def _part(self, _: object) -> None:
-        world = self._run.world
-        world.partition(range(0, world.size, 2))
-        self._run.history.partitioned()
+        self._run.partition(range(0, self._run.world.size, 2))
 
     def _heal(self, _: object) -> None:
-        self._run.world.partition()
-        self._run.history.healed(self._run.world.clock.seconds())
+        self._run.heal()
 
     def _joined(self) -> list[VirtualNode]:
         return [node for node in self._run.world.callers() if node.stack.join.joined]

@@ -83,7 +83,9 @@ class History:
         self._agreed_at = inf
 
     def healed(self, now: float) -> None:
-        """The partition has ended."""
+        """The partition has ended, if there was one."""
+        if self._agreed_at < inf:
+            return
         self._agreed_at = now + AGREEMENT_SECONDS
         for writes in self._writes.values():
             for write in writes:

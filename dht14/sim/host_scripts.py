@@ -137,6 +137,7 @@ def random_faults(run: ScenarioRun) -> None:
     """For ten minutes random faults of the network, of disks and of nodes, while clients put the same few
     keys again and again; then all faults end."""
     world, rng = run.world, run.world.rng
+    run.history.availability = world.availability
     hosts = [host for host in world.hosts if host.role is NodeRole.NODE]
     for host in rng.sample(hosts, rng.randint(0, len(hosts) // 4)):
         world.set_host(evolve(host, skew=rng.uniform(-60.0, 60.0), behind_nat=rng.random() < 0.5))
@@ -159,6 +160,7 @@ def random_faults(run: ScenarioRun) -> None:
             )
         run.get_for(10 * MINUTE, 10 * run.values)
         run.notes["gets right during the faults"] = run.right_share
+        run.promise("gets that break a promise during the faults", run.broken, at_most=0)
         world.network.conditions = before
         _repair_all(run)
         run.wait(5 * MINUTE)
@@ -184,8 +186,8 @@ def _inject_fault(run: ScenarioRun) -> None:
         disk.fault, disk.flush_seconds = rng.choice((None, *DiskFault)), rng.choice((0.002, 0.5))
     elif fault == 4:
         half = rng.sample(range(world.size), world.size // 2)
-        world.partition(half)
-        world.clock.post(rng.uniform(1.0, 30.0), lambda _: world.partition(), None)
+        run.partition(half)
+        world.clock.post(rng.uniform(1.0, 30.0), lambda _: run.heal(), None)
     else:
         _restart_all(run)
 
@@ -203,7 +205,7 @@ def _repair_all(run: ScenarioRun) -> None:
     for host in run.world.hosts:
         if host.disk is not None:
             host.disk.fault, host.disk.flush_seconds = None, 0.002
-    run.world.partition()
+    run.heal()
     _restart_all(run)
 
 

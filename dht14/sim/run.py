@@ -133,8 +133,9 @@ class ScenarioRun:
         return stored
 
     def put_in_background(self, key: int | None = None, replication: int = 0) -> None:
-        """Start to put a new value at a random node, if one runs, and do not wait for the response."""
-        callers = self.world.callers()
+        """Start to put a new value at a random joined node, if there is one, and do not wait for the
+        response."""
+        callers = [node for node in self.world.callers() if node.stack.join.joined]
         if callers:
             node = self.world.rng.choice(callers).stack.node
             chosen = random_id(self.world.rng) if key is None else key
@@ -188,6 +189,16 @@ class ScenarioRun:
             self.world.wait(min(left, SNAPSHOT_INTERVAL))
             left -= SNAPSHOT_INTERVAL
             step(int(seconds - max(left, 0)))
+
+    def partition(self, *sides: Iterable[int]) -> None:
+        """Partition these groups of nodes, by number, and the rest."""
+        self.world.partition(*sides)
+        self.history.partitioned()
+
+    def heal(self) -> None:
+        """End the partition, if there is one."""
+        self.world.partition()
+        self.history.healed(self.world.clock.seconds())
 
     def promise(
         self, name: str, figure: float, at_least: float | None = None, at_most: float | None = None
@@ -264,6 +275,11 @@ class ScenarioRun:
     def right_share(self) -> float:
         """The share of right gets among all gets so far."""
         return self.verdicts[GetVerdict.RIGHT] / max(1, self.verdicts.total())
+
+    @property
+    def broken(self) -> int:
+        """How many gets so far have broken a promise."""
+        return sum(count for verdict, count in self.verdicts.items() if verdict not in GOOD)
 
     # Single operations
 

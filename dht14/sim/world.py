@@ -232,6 +232,8 @@ class World:
 
     def freeze(self, node: VirtualNode) -> None:
         """SIGSTOP."""
+        if node.running and node.role is NodeRole.NODE:
+            self.availability.went_down(node.contact.node_id, self.clock.seconds())
         node.process.freeze()
         for port in node.ports:
             self.network.freeze(port)
@@ -243,6 +245,8 @@ class World:
 
     def thaw(self, node: VirtualNode) -> None:
         """SIGCONT."""
+        if node.process.state is ProcessState.FROZEN and node.role is NodeRole.NODE:
+            self.availability.came_up(node.contact.node_id, self.clock.seconds(), kept=True)
         node.process.thaw()
         for port in node.ports:
             self.network.mend(port)

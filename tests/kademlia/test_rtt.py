@@ -11,7 +11,7 @@ from dht14.kademlia.parameters import (
     SOFT_TIMEOUT_SLACK,
     SOFT_TIMEOUT_UNKNOWN,
 )
-from dht14.kademlia.rtt import MAX_ADDRESSES, UNRESPONSIVE_SPACING, RttEstimators
+from dht14.kademlia.rtt import MAX_ADDRESSES, UNRESPONSIVE_SPACING, PeerState, RttEstimators
 
 HERE, THERE = ("192.0.2.1", 8000), ("192.0.2.2", 8000)
 
@@ -28,7 +28,7 @@ class RoundTripsTests(SynchronousTestCase):
         call_timeouts = self.trips.call_timeouts(HERE)
         self.assertEqual(call_timeouts.slow_after, SOFT_TIMEOUT_UNKNOWN)
         self.assertEqual(call_timeouts.silent_after, 1.0)
-        self.assertFalse(call_timeouts.is_unresponsive)
+        self.assertIs(call_timeouts.state, PeerState.RESPONSIVE)
 
     def test_estimate(self) -> None:
         """The soft timeout is srtt + 4 rttvar as in RFC 6298, section 2, where that is below its bound."""
@@ -85,10 +85,10 @@ class RoundTripsTests(SynchronousTestCase):
     def test_behind(self) -> None:
         """An address that passed a soft timeout is unresponsive until it answers; its timeouts stay."""
         self.trips.was_slow(HERE)
-        self.assertTrue(self.trips.call_timeouts(HERE).is_unresponsive)
+        self.assertIs(self.trips.call_timeouts(HERE).state, PeerState.SLOW)
         self.assertEqual(self.trips.call_timeouts(HERE).silent_after, 1.0)
         self.trips.answered(HERE, 0.1)
-        self.assertFalse(self.trips.call_timeouts(HERE).is_unresponsive)
+        self.assertIs(self.trips.call_timeouts(HERE).state, PeerState.RESPONSIVE)
 
     def test_debtor(self) -> None:
         """An unresponsive address is called again after an interval, whichever others are called
@@ -107,23 +107,23 @@ class RoundTripsTests(SynchronousTestCase):
         self.trips.answered(HERE, 0.1)
         self.trips.fell_silent(HERE)
         call_timeouts = self.trips.call_timeouts(HERE)
-        self.assertTrue(call_timeouts.is_unresponsive)
+        self.assertIs(call_timeouts.state, PeerState.SILENT)
         self.assertEqual(call_timeouts.silent_after, call_timeouts.slow_after)
         self.trips.was_slow(HERE)
         self.assertEqual(self.trips.call_timeouts(HERE), call_timeouts)
         self.trips.answered(HERE, 0.1)
-        self.assertFalse(self.trips.call_timeouts(HERE).is_unresponsive)
+        self.assertIs(self.trips.call_timeouts(HERE).state, PeerState.RESPONSIVE)
 
     def test_bounded(self) -> None:
         """So many addresses are remembered; the one first heard of is forgotten first."""
         for number in range(MAX_ADDRESSES + 1):
             self.trips.fell_silent((f"10.0.{number >> 8}.{number & 255}", 8000))
-        self.assertFalse(self.trips.call_timeouts(("10.0.0.0", 8000)).is_unresponsive)
-        self.assertTrue(self.trips.call_timeouts(("10.0.0.1", 8000)).is_unresponsive)
+        self.assertIs(self.trips.call_timeouts(("10.0.0.0", 8000)).state, PeerState.RESPONSIVE)
+        self.assertIs(self.trips.call_timeouts(("10.0.0.1", 8000)).state, PeerState.SILENT)
 
     def test_questions_cost_no_memory(self) -> None:
         """To ask about an address is not to remember it: contacts can be made up without end."""
         self.trips.was_slow(HERE)
         for number in range(2 * MAX_ADDRESSES):
             self.trips.call_timeouts((f"10.0.{number >> 8}.{number & 255}", 8000))
-        self.assertTrue(self.trips.call_timeouts(HERE).is_unresponsive)
+        self.assertIs(self.trips.call_timeouts(HERE).state, PeerState.SLOW)

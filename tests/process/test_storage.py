@@ -26,6 +26,8 @@ from tests.process.test_start import ProcessTestCase
 FLIPS = int(os.environ.get("FLIPS", "10"))
 KILLS = int(os.environ.get("KILLS", "3"))
 NODES = int(os.environ.get("NODES", "5"))
+TTL, SAMPLE = 60_000, 200
+"""Seconds that values live: longer than the longest run. How many of the earlier ones are read after a kill."""
 KEY = "0123456789abcdef" * 4
 UNLIMITED = {"DHT14_RATE_LIMITER_REQUESTS_PER_SECOND": "0", "DHT14_SECURITY_ENCRYPTION_KEY": KEY}
 
@@ -50,7 +52,7 @@ def put_until_gone(client: VoidPhone, rng: random.Random, victims: list[Twistd],
         while True:
             key, value = rng.randbytes(32), rng.randbytes(rng.choice([20, 1000]))
             sent.append((key, value))
-            client.socket.sendall(api_messages.encode_put(600, 0, key, value))
+            client.socket.sendall(api_messages.encode_put(TTL, 0, key, value))
             if len(sent) - len(acknowledged) >= 32:
                 reply = client.reply()
                 assert isinstance(reply, Success)
@@ -75,11 +77,17 @@ class CrashTests(ProcessTestCase):
         kept: Values = {}
         for _ in range(KILLS):
             with node.wait_for_api().client() as client:
-                kept |= put_until_gone(client, rng, [node], rng.randrange(1, 300))
+                newest = put_until_gone(client, rng, [node], rng.randrange(1, 300))
             node.start()
             with node.wait_for_api().client() as client:
-                for key, value in kept.items():
+                for key, value in newest.items():
                     self.assertEqual(client.get(key), value)
+                for key in rng.sample(sorted(kept), min(SAMPLE, len(kept))):
+                    self.assertEqual(client.get(key), kept[key])
+            kept |= newest
+        with node.client() as client:
+            for key, value in kept.items():
+                self.assertEqual(client.get(key), value)
         self.assertNotIn("damaged", (node.folder / "stdout").read_text())
 
     def test_all_nodes(self) -> None:

@@ -1,5 +1,6 @@
 """Encrypted datagrams in a whole network: handshakes, loss, and restarts."""
 
+from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.session.encrypted import EncryptedLayer
@@ -37,3 +38,23 @@ class SealedTests(SynchronousTestCase):
         found = cluster.get_all(times=3)
         self.assertEqual((len(cluster.keys()), wrong(found)), (40, 0))
         self.assertLess(max(get.seconds for get in found), 3.0)
+
+    def test_restarted_behind_its_caller(self) -> None:
+        """A contact that was out of reach of a node behind a NAT, and starts anew meanwhile, is called again:
+        it no longer knows the old session, and nobody calls a node behind a NAT."""
+        cluster = Cluster(8, sealed=True)
+        world = cluster.world
+        hidden = world.hosts[-1]
+        world.set_host(evolve(hidden, behind_nat=True))
+        cluster.join_all()
+        cluster.wait(60)
+        caller, callee = world.nodes[world.size - 1], world.nodes[world.size - 2]
+        self.assertIn(callee.contact.node_id, caller.stack.table)
+        cluster.partition([caller.number])
+        cluster.wait(10)
+        world.kill(callee)
+        world.join([callee.number])
+        cluster.heal()
+        cluster.wait(120)
+        table = caller.stack.table
+        self.assertTrue(table.is_settled(callee.contact.node_id))

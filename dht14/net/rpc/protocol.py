@@ -20,7 +20,7 @@ from dht14.errors import Malformed
 from dht14.kademlia.contact import Address, Contact
 from dht14.kademlia.parameters import ANSWER_TURNS, HARD_TIMEOUT, SOFT_TIMEOUT_UNKNOWN
 from dht14.kademlia.routing_table import RoutingTable
-from dht14.kademlia.rtt import CallTimeouts, RttEstimators
+from dht14.kademlia.rtt import CallTimeouts, PeerState, RttEstimators
 from dht14.net.log_limiter import LogLimiter
 from dht14.net.rpc.call import Call, CallStage
 from dht14.net.rpc.duplicate_identity import DuplicateIdentityDetector
@@ -135,7 +135,8 @@ class RpcProtocol(DatagramProtocol):
         now = self._seconds()
         call_timeouts = self._round_trips.call_timeouts(contact.address)
         # Calls to an unresponsive address are rare enough: they need no pacing.
-        wait = 0.0 if call_timeouts.is_unresponsive else self._pacing.reserve(contact.address, now)
+        is_responsive = call_timeouts.state is PeerState.RESPONSIVE
+        wait = self._pacing.reserve(contact.address, now) if is_responsive else 0.0
         counters = self._sent[type(request)]
         if wait is None:
             counters.over_limit += 1
@@ -153,11 +154,15 @@ class RpcProtocol(DatagramProtocol):
     def _begin(self, rpc_id: bytes, call: Call, call_timeouts: CallTimeouts, now: float) -> None:
         """Send a call for the first time."""
         address = call.contact.address
-        slow_after, silent_after, is_unresponsive = call_timeouts
+        slow_after, silent_after, state = call_timeouts
         call.stage, call.sent_at, call.silent_at = CallStage.SENT, now, now + silent_after
-        if is_unresponsive and not self._round_trips.may_call(address, now):
+        if state is not PeerState.RESPONSIVE and not self._round_trips.may_call(address, now):
             # It would be lost like the other call to this address that is under way: do not send it.
             call.counters.spared += 1
+        elif state is PeerState.SILENT:
+            # It may have started anew since. Then it does not know our session, and would never answer in it.
+            again = self._session.resend(address, call.node_id, call.payload, now, call.by_address)
+            self._send_all(again, address)
         elif (datagram := self._session.seal(call.contact, call.payload, now)) is not None:
             self._send(datagram, address)
         else:
@@ -166,7 +171,7 @@ class RpcProtocol(DatagramProtocol):
             reached = self._session.reach(address, call.node_id, call.payload, now, call.by_address)
             self._send_all(reached, address)
         self._deadlines.add(slow_after, rpc_id, now)
-        if is_unresponsive:
+        if state is not PeerState.RESPONSIVE:
             self._mark_slow(call)
 
     def _send_all(self, datagrams: Datagrams, address: Address) -> None:
