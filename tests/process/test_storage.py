@@ -27,7 +27,7 @@ FLIPS = int(os.environ.get("FLIPS", "10"))
 KILLS = int(os.environ.get("KILLS", "3"))
 NODES = int(os.environ.get("NODES", "5"))
 TTL, SAMPLE = 60_000, 200
-"""Seconds that values live: longer than the longest run. How many of the earlier ones are read after a kill."""
+"""Seconds that values live, longer than any run; how many of the earlier ones are read after a kill."""
 KEY = "0123456789abcdef" * 4
 UNLIMITED = {"DHT14_RATE_LIMITER_REQUESTS_PER_SECOND": "0", "DHT14_SECURITY_ENCRYPTION_KEY": KEY}
 
