@@ -15,6 +15,7 @@ from twisted.python.failure import Failure
 from dht14.errors import CallFailed
 from dht14.kademlia.contact import Address, Contact, Seed
 from dht14.kademlia.keyspace import shared_prefix
+from dht14.kademlia.lookup import Lookup
 from dht14.kademlia.parameters import K
 from dht14.node.node import Node
 from dht14.node.ports import Resolver, Rpc
@@ -136,14 +137,15 @@ class Join(Service):
             joined = self._node.table.has_live_contact()
             if joined and not self._joined:
                 self._extend_first_try()
-                await self._settle_in(named)
+                neighbours = await self._node.find_nodes(self._node.own_id, named)
+                self._try_over(joined)
+                await self._fill_far_buckets(neighbours)
                 began = self._clock.seconds()
             elif joined:
                 await self._look_up_unknown(named)
             elif self._joined:
                 pauses = self._retries.pauses(self._rng)
-            self._first_try_over()
-            self._log_change(joined)
+            self._try_over(joined)
             await self._pause(began, next(pauses))
 
     def _extend_first_try(self) -> None:
@@ -155,7 +157,9 @@ class Join(Service):
         if not self.first_try.called:
             self.first_try.callback(None)
 
-    def _log_change(self, joined: bool) -> None:
+    def _try_over(self, joined: bool) -> None:
+        """A try is over: say so if it has changed anything. Buckets of far ranges fill behind it."""
+        self._first_try_over()
         if joined == self._joined:
             return
         self._joined = joined
@@ -188,17 +192,16 @@ class Join(Service):
             if not self._node.table.has_live_contact():
                 return
 
-    async def _settle_in(self, named: list[Contact]) -> None:
-        """Look up the own id, then an id in each range beyond the closest neighbour (paper, section 2.3).
+    async def _fill_far_buckets(self, neighbours: Lookup) -> None:
+        """Look up an id in each range beyond the closest neighbour (paper, section 2.3).
 
-        The ranges that are nearer than the k-th node found need no lookup: that of the own id has found all
-        nodes there. If it has found fewer than k, more may be joining at this moment: none is left out.
+        The ranges that are nearer than the k-th node found need no lookup: that of the own id, `neighbours`,
+        has found all nodes there. If it has found fewer than k, more may be joining at this moment: none is
+        left out.
         """
         table = self._node.table
-        lookup = await self._node.find_nodes(self._node.own_id, named)
-        self._first_try_over()
-        far, found = table.far_targets(self._rng)[:FAR_RANGES], lookup.nearest()
-        if lookup.finished and len(found) == K:
+        far, found = table.far_targets(self._rng)[:FAR_RANGES], neighbours.nearest()
+        if neighbours.finished and len(found) == K:
             ranges = 1 + shared_prefix(self._node.own_id, found[-1].node_id)
             for target in far[ranges:]:
                 table.looked_up(target, self._clock.seconds())

@@ -1,6 +1,7 @@
 import itertools
 import random
 from collections.abc import Iterable
+from functools import partial
 from typing import cast
 
 from twisted.internet.defer import Deferred
@@ -19,8 +20,8 @@ from dht14.node.join import (
     Join,
     Retries,
 )
-from dht14.wire.messages import FindNode, Ping, Pong
-from tests.fakes import FakeNetwork, FakeRpc, Peer, contact, fields
+from dht14.wire.messages import FindNode, Ping, Pong, Reply, Request
+from tests.fakes import Answer, FakeNetwork, FakeRpc, Peer, contact, fields
 
 OWN = 1 << 255
 NOBODY = ("10.9.9.9", 9)
@@ -108,6 +109,11 @@ class JoinTestCase(SynchronousTestCase):
         return Seed(*peer.contact.address, peer.contact.node_id if pinned else None)
 
 
+def near_only(answer: Answer, request: Request, sender: Contact) -> Reply | None:
+    """Answer nothing about ranges other than that of OWN."""
+    return None if isinstance(request, FindNode) and request.target != OWN else answer(request, sender)
+
+
 class JoinTests(JoinTestCase):
     """The way into the network."""
 
@@ -158,6 +164,17 @@ class JoinTests(JoinTestCase):
         targets = {r.target for peer in cluster for r in peer.asked if isinstance(r, FindNode)}
         self.assertIn(OWN, targets)
         self.assertGreater(len(targets), 1)
+
+    def test_joined_early(self) -> None:
+        """It has joined when it knows its neighbours, whatever becomes of the lookups in other ranges."""
+        cluster = self.cluster(12)
+        for peer in cluster:
+            peer.answer = partial(near_only, peer.answer)
+        self.start(self.seed(cluster[0]))
+        self.network.wait(1)
+        self.assertTrue(self.join.joined)
+        self.network.wait(5)
+        self.assertTrue(any(request != FindNode(OWN) for peer in cluster for request in peer.asked))
 
     def test_parallel(self) -> None:
         """All addresses of all seeds are called at once: one that answers is enough."""
