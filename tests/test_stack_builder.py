@@ -88,6 +88,7 @@ class StackTests(SynchronousTestCase):
                 "repair",
                 "resync",
                 "resync of others",
+                "late copies",
                 "keep",
                 "notifier",
             ],

@@ -11,6 +11,7 @@ from dht14.kademlia.contact import Address
 from dht14.kademlia.parameters import LIVENESS_INTERVAL
 from dht14.maintenance.announcer import ANNOUNCE_INTERVAL, Announcer
 from dht14.maintenance.kept_renewals import KeptRenewals, keep_interval
+from dht14.maintenance.late_copies import LATE_COPY_LOOK, LateCopies
 from dht14.maintenance.liveness import Liveness
 from dht14.maintenance.periodic import Periodic
 from dht14.maintenance.refresh import refresh
@@ -94,6 +95,11 @@ class Passes:
         )
         yield self._periodic("resync", RESYNC_LOOK, resync.one_pass)
         yield answering
+        late = LateCopies(node.table, replicator, clock)
+        node.call_for_missed(late.missed)
+        yield self._periodic(
+            "late copies", LATE_COPY_LOOK, lambda: late.one_pass() if late.has_any() else None
+        )
 
     def of_kept(self, renewals: KeptRenewals, min_ttl: float) -> Periodic:
         """Make the pass of a node that keeps values for its clients."""

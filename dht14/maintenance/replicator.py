@@ -104,6 +104,10 @@ class Replicator:
             await self._fetch_newer(record.key, ahead)
         return sum(isinstance(reply, Stored | Outranked) for reply in replies)
 
+    async def offer_to(self, contact: Contact, record: Record) -> bool:
+        """Offer the record to one contact. Return whether the contact has answered, whatever it said."""
+        return await self._ask(contact, record, self._fingerprint(record)) is not None
+
     def _ask(self, contact: Contact, record: Record, neighbours: int) -> "Deferred[Reply | None]":
         timeout = COPY_TIMEOUT if len(record.value) <= MAX_INLINE_VALUE else LARGE_COPY_TIMEOUT
         asked = self._send_copy(contact, record, neighbours).addTimeout(timeout, self._clock)

@@ -1,11 +1,13 @@
 """Finds the nodes that should hold a record, and stores the record there (this node included)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
-from attrs import define, evolve, frozen
+from attrs import define, evolve, field, frozen
 from twisted.internet.defer import Deferred, TimeoutError
 from twisted.python.failure import Failure
 
+from dht14.kademlia.candidate import CandidateState
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.lookup import Lookup, Purpose
 from dht14.kademlia.parameters import GROUP, MAX_INLINE_VALUE, QUORUM, SPARE_COPIES, K
@@ -39,6 +41,8 @@ class Holders:
     _store: RecordStore | None
     _resync_state: ResyncState
     _republish_times: RepublishTimes
+    on_missed: Callable[[Record, Contact], None] = field(default=lambda record, contact: None, init=False)
+    """Called with each record that is stored, and each contact that should hold it and did not answer."""
 
     async def store(
         self,
@@ -93,11 +97,18 @@ class Holders:
             record.value,
             placement.copy,
         )
-        await self._lookups.run(lookup, request, quorum.replied, deadline - now)
+        unheard = partial(self._unheard, quorum)
+        await self._lookups.run(lookup, request, quorum.replied, deadline - now, unheard)
         if own_id not in nearest and quorum.needs_own_copy(own_id):
             await self._store_here(quorum, placement)
         quorum.conclude()
+        for contact in lookup.candidates.in_states(CandidateState.FAILED):
+            self._unheard(quorum, contact)
         return quorum
+
+    def _unheard(self, quorum: WriteQuorum, contact: Contact) -> None:
+        if quorum.agreed and quorum.is_holder(contact):
+            self.on_missed(quorum.record, contact)
 
     def _new_lookup(self, record: Record, candidates: list[Contact], width: int) -> Lookup:
         """Return the lookup that sends the STOREs: to `width` of the candidates at once."""
@@ -156,7 +167,8 @@ class Holders:
             timeout = max(placement.deadline - now, 0.0) / 2
             verdict = await stored.addTimeout(timeout, self._lookups.clock).addErrback(_not_in_time)
             self._republish_times.republished(record.key, now)
-        quorum.own_store_answered(verdict, self._resync_state.is_current)
+        holds_older = verdict.outcome is Outcome.REFUSED and self._store.get(record.key, now) is not None
+        quorum.own_store_answered(verdict, self._resync_state.is_current, holds_older)
 
 
 def _not_in_time(failure: Failure) -> Verdict:

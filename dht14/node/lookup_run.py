@@ -29,13 +29,15 @@ class LookupRun:
     """One lookup from start to end; the `CallObserver` of all its calls.
 
     The outcomes of calls arrive one by one, some while other calls are still being made. After each the
-    lookup may choose more contacts. Outcomes that arrive after it has finished are ignored.
+    lookup may choose more contacts. Outcomes that arrive after it has finished mean nothing to it.
     """
 
     _lookup: AnyLookup
     _request: Request
     _on_reply: OnReply
     _rpc: Rpc
+    _on_unheard: Callable[[Contact], None] | None = None
+    """Called for each contact that has not answered at its hard timeout, if the lookup has ended before."""
     _done: "Deferred[AnyLookup]" = field(init=False, factory=Deferred)
     _asking: bool = field(init=False, default=False)
     _has_news: bool = field(init=False, default=False)
@@ -122,4 +124,6 @@ class LookupRun:
 
     def call_failed(self, contact: Contact) -> None:
         """As `CallObserver`."""
+        if self._done.called and self._on_unheard is not None:
+            self._on_unheard(contact)
         self._report(self._lookup.failed, contact)

@@ -1,7 +1,7 @@
 """Runs lookups over an `Rpc`; the routing table and the eclipse detector learn from them."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from copy import copy
 from functools import partial
 from typing import Any, Protocol, TypeVar
@@ -115,12 +115,22 @@ class Lookups:
             target, table.own_id, known, replication, self.neighbourhood.region(replication), table.subnet_of
         )
 
-    def run(self, lookup: W, request: Request, on_reply: OnReply, timeout: float) -> "Deferred[W]":
-        """Run a lookup; fires with it when it has ended, at the latest after `timeout` seconds."""
+    def run(
+        self,
+        lookup: W,
+        request: Request,
+        on_reply: OnReply,
+        timeout: float,
+        on_unheard: Callable[[Contact], None] | None = None,
+    ) -> "Deferred[W]":
+        """Run a lookup; fires with it when it has ended, at the latest after `timeout` seconds.
+
+        `on_unheard` is called after that for each contact that was asked and never answered.
+        """
         rpc = self._rpc
         if self.observer is not None:
             rpc = self.observer.lookup_began(lookup, request, rpc)
-        run = LookupRun(lookup, request, partial(self._replied, on_reply), rpc)
+        run = LookupRun(lookup, request, partial(self._replied, on_reply), rpc, on_unheard)
         ended = run.run(self._deadlines, max(timeout, 0.0))
         if isinstance(lookup, Lookup) and isinstance(request, FindValue):
             run.hedge(self._hedges, lookup)

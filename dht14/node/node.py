@@ -1,7 +1,7 @@
 """One node as its callers see it: put, get, and the nodes nearest to an id."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from attrs import define
 from twisted.internet.defer import Deferred, succeed
@@ -71,6 +71,11 @@ class Node:
     def lookups(self) -> Lookups:
         """The lookups of this node."""
         return self._lookups
+
+    def call_for_missed(self, on_missed: Callable[[Record, Contact], None]) -> None:
+        """Call `on_missed` with each record that is stored, and each contact that should hold it and did not
+        answer."""
+        self._writer.holders.on_missed = on_missed
 
     def renewer(self) -> RecordRenewer:
         """Return what renews records of others, or of this node, without changing them."""

@@ -81,8 +81,15 @@ class WriteQuorum:
         """Whether as many nodes as are sought have the record, or a better one."""
         return len(self._holders) + len(self._outranking) >= self._lookup.breadth
 
-    def own_store_answered(self, verdict: Verdict, is_current: bool) -> None:
-        """This node offered the record to its own store."""
+    def is_holder(self, contact: Contact) -> bool:
+        """Whether the contact should hold the record: it is nearer to the key than some that have it."""
+        key = self.record.key
+        return any(
+            contact.node_id ^ key < node_id ^ key for node_id in self._holders | self._outranking.keys()
+        )
+
+    def own_store_answered(self, verdict: Verdict, is_current: bool, holds_older: bool) -> None:
+        """This node offered the record to its own store. `holds_older`: it refused, and keeps another one."""
         if verdict.outcome is Outcome.HELD:
             self._stored(self._lookup.own_id)
             self.max_replication = max(self.max_replication, verdict.replication)
@@ -90,7 +97,7 @@ class WriteQuorum:
             self._lost_to(self._lookup.own_id, verdict.version)
         else:
             self._refusals[verdict.refusal] += 1
-            if verdict.version:
+            if holds_older:
                 self._lookup.include_self(CandidateState.OUTDATED)
             return
         self._lookup.include_self(votes=is_current)

@@ -119,17 +119,19 @@ class WriteResponder:
         if held is not None and self._store.is_in_place():
             respond(Outranked(held.version, nearer))
             return
-        self._store.offer(record, now, partial(self._decided, respond, nearer))
+        self._store.offer(record, now, partial(self._decided, respond, record.key, nearer, now))
         if not record.is_cached:
             self._republish_times.republished_by_peer(record.key, now)
 
-    def _decided(self, respond: Respond, nearer: tuple[Contact, ...], verdict: Verdict) -> None:
+    def _decided(
+        self, respond: Respond, key: int, nearer: tuple[Contact, ...], now: float, verdict: Verdict
+    ) -> None:
         if verdict.outcome is Outcome.HELD:
             respond(Stored(nearer, self._resync_state.is_current, verdict.replication))
         elif verdict.outcome is Outcome.OUTRANKED:
             respond(Outranked(verdict.version, nearer))
         else:
-            respond(Refused(nearer, verdict.refusal, holds_older=verdict.version > 0))
+            respond(self._refused(key, nearer, verdict.refusal, now))
 
     # OFFER
 

@@ -66,6 +66,19 @@ class SearchTests(SynchronousTestCase):
         self.assertFalse(self.lookup.finished)
         self.assert_no_timer()
 
+    def test_unheard(self) -> None:
+        """Contacts that have not answered when the lookup is over are reported at their hard timeout."""
+        unheard: list[Contact] = []
+        self.lookup.heard_of(CLUSTER[:3])
+        run = LookupRun(self.lookup, FindNode(TARGET), on_reply, self.rpc, unheard.append)
+        found = run.run(self.deadlines)
+        run.call_failed(CLUSTER[0])
+        self.clock.advance(OPERATION_TIMEOUT)
+        self.successResultOf(found)
+        run.call_answered(CLUSTER[1], Nodes(()))
+        run.call_failed(CLUSTER[2])
+        self.assertEqual(unheard, CLUSTER[2:3])
+
     def test_stopped(self) -> None:
         """Where the process was stopped meanwhile, the answers that wait are read before the search ends."""
         found = self.run_search(*CLUSTER[:2])

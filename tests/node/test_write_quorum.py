@@ -111,7 +111,7 @@ class WriteQuorumTests(SynchronousTestCase):
     def test_own_copy_alone(self) -> None:
         """One own copy is not enough where the others have no room for more."""
         self.begin(4)
-        self.quorum.own_store_answered(Verdict(Outcome.HELD, 7), is_current=True)
+        self.quorum.own_store_answered(Verdict(Outcome.HELD, 7), is_current=True, holds_older=False)
         for number in range(1, 5):
             self.replied(number, Refused((), Refusal.SHARE))
         self.assertFalse(self.end())
@@ -120,9 +120,17 @@ class WriteQuorumTests(SynchronousTestCase):
     def test_own_refusal(self) -> None:
         """This node is missed, too, where its own store is full."""
         self.begin(2)
-        self.quorum.own_store_answered(Verdict(Outcome.REFUSED, 0, Refusal.NO_ROOM), is_current=True)
+        refused = Verdict(Outcome.REFUSED, 0, Refusal.NO_ROOM)
+        self.quorum.own_store_answered(refused, is_current=True, holds_older=False)
         self.stored(1, 2)
         self.assertFalse(self.end())
+
+    def test_is_holder(self) -> None:
+        """A contact that is nearer to the key than one that has the record should have it too."""
+        self.begin(9)
+        self.stored(1, 3)
+        self.assertTrue(self.quorum.is_holder(HOLDERS[1]))
+        self.assertFalse(self.quorum.is_holder(HOLDERS[3]))
 
     def test_all_there_are(self) -> None:
         """If there are fewer nodes than copies, all of them are enough; none at all is not."""
@@ -184,7 +192,7 @@ class WriteQuorumTests(SynchronousTestCase):
     def test_cut_off(self) -> None:
         """A writer that holds it itself, and whose well contacts all fail, has stored nothing."""
         self.begin(1)
-        self.quorum.own_store_answered(Verdict(Outcome.HELD, 7), is_current=True)
+        self.quorum.own_store_answered(Verdict(Outcome.HELD, 7), is_current=True, holds_older=False)
         self.lookup.failed(HOLDERS[0])
         self.assertFalse(self.end())
 
@@ -259,5 +267,6 @@ class WriteQuorumTests(SynchronousTestCase):
         self.replied(2, Stored((), replication=8))
         self.assertEqual(self.quorum.max_replication, 20)
         self.begin(5)
-        self.quorum.own_store_answered(Verdict(Outcome.HELD, 7, replication=20), is_current=True)
+        held = Verdict(Outcome.HELD, 7, replication=20)
+        self.quorum.own_store_answered(held, is_current=True, holds_older=False)
         self.assertEqual(self.quorum.max_replication, 20, "from its own store too")

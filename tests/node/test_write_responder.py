@@ -85,6 +85,17 @@ class StoreTests(ResponderTestCase):
         self.assertIsInstance(self.ask(self.store_request(key, b"other")), Outranked)
         self.assertEqual(self.held(key).value, b"content")
 
+    def test_failed_write(self) -> None:
+        """A node whose disk fails tells the writer that readers still get the older record from it."""
+        self.ask(self.store_request(1, b"older"))
+        failed = Verdict(Outcome.REFUSED, 0)
+        self.patch(MemoryStore, "offer", lambda store, record, now, decided: decided(failed))
+        refused = self.ask(self.store_request(1, b"newer", version=VERSION + 1))
+        self.assertEqual(refused, Refused((), Refusal.NO_ROOM, holds_older=True))
+        self.assertEqual(
+            self.ask(self.store_request(2, b"new")), Refused((), Refusal.NO_ROOM, holds_older=False)
+        )
+
     def test_versioned_content(self) -> None:
         """Content has version 0: with another one its copies would differ between nodes."""
         key = hash_id(b"content")

@@ -2,8 +2,10 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from dht14.kademlia.parameters import GROUP
 from dht14.sim.conditions import Conditions
-from dht14.sim.host import Operation
+from dht14.sim.host import Operation, VirtualNode
+from dht14.sim.operations import Write
 from dht14.sim.run import GetResult
 from dht14.sim.statistics import percentile
 from tests.scenarios.cluster import Cluster, wrong
@@ -54,3 +56,24 @@ class BadNetworkTests(SynchronousTestCase):
         overwritten = cluster.put(cluster.keys())
         self.assertEqual([outcome.result for outcome in overwritten], [True] * 20)
         self.assertEqual(cluster.wrong_from_everywhere(), 0)
+
+    def test_late_copies(self) -> None:
+        """With 20 % lost one in twenty of the nearest nodes does not answer a put. A minute later all but one
+        in a hundred have its value."""
+        cluster = Cluster(20, Conditions(loss=0.2))
+        cluster.join_all()
+        cluster.put_new(100)
+        cluster.put(cluster.keys())
+        cluster.wait(60)
+        lacking = 0
+        for write in cluster.acknowledged():
+            nearest = sorted(cluster.nodes(), key=lambda node: node.contact.node_id ^ write.key)[:GROUP]
+            lacking += sum(not holds(node, write) for node in nearest)
+        self.assertLess(lacking, len(cluster.keys()) * GROUP // 100)
+
+
+def holds(node: VirtualNode, write: Write) -> bool:
+    """Whether the node holds the value of this put."""
+    assert node.stack.store is not None
+    held = node.stack.store.get(write.key, node.process.seconds())
+    return held is not None and held.value == write.value
