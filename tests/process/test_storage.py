@@ -1,6 +1,7 @@
 """What is on disk when a process is gone. FLIPS, KILLS and NODES in the environment make the runs longer."""
 
 import base64
+import json
 import os
 import random
 import resource
@@ -66,6 +67,12 @@ def put_until_gone(client: VoidPhone, rng: random.Random, victims: list[Twistd],
         return acknowledged
 
 
+def is_ready(node: Twistd) -> bool:
+    """Whether this process has opened its values: on a busy machine that may take longer than a GET waits."""
+    state = json.loads((node.folder / "data" / "node" / "state.json").read_text())
+    return bool(state["pid"] == node.process.pid and not state["awaited"])
+
+
 class CrashTests(ProcessTestCase):
     """SIGKILL at any moment."""
 
@@ -78,8 +85,9 @@ class CrashTests(ProcessTestCase):
         for _ in range(KILLS):
             with node.wait_for_api().client() as client:
                 newest = put_until_gone(client, rng, [node], rng.randrange(1, 300))
-            node.start()
-            with node.wait_for_api().client() as client:
+            node.start().wait_for_api()
+            eventually(partial(is_ready, node), "its values")
+            with node.client() as client:
                 for key, value in newest.items():
                     self.assertEqual(client.get(key), value)
                 for key in rng.sample(sorted(kept), min(SAMPLE, len(kept))):
