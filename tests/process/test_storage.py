@@ -69,7 +69,8 @@ def put_until_gone(client: VoidPhone, rng: random.Random, victims: list[Twistd],
 
 def is_ready(node: Twistd) -> bool:
     """Whether this process has opened its values: on a busy machine that may take longer than a GET waits."""
-    state = json.loads((node.folder / "data" / "node" / "state.json").read_text())
+    file = node.folder / "data" / "node" / "state.json"
+    state = json.loads(file.read_text()) if file.exists() else {"pid": 0}
     return bool(state["pid"] == node.process.pid and not state["awaited"])
 
 
