@@ -282,7 +282,7 @@ ROWS: tuple[Row, ...] = (
         f"{STORAGE}.SecrecyTests tests.process.test_start.StartTests.test_json_log",
     ),
     Tests("P19", 1, "10 nodes, run twice", "tests.scenarios.test_digest"),
-    Simulation("P19", 240, "random-faults", range(1, 201)),
+    Simulation("P19", 30, "random-faults", range(1, 201)),
     Simulation("P19", 4, "random-faults", range(1, 4)),
     Simulation("P20", 40, "newcomer"),
     Simulation("P20", 2, "newcomer --nodes 200 --values 200"),
