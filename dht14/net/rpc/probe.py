@@ -29,8 +29,12 @@ PROBE_LIMITS = {Scope.HOST: 2, Scope.SUBNET: 4, Scope.PROVIDER: 8, Scope.PRIVATE
 """Of these, the limit for one party."""
 RESEND_AFTER = 0.5
 """Seconds after which a probe is sent a second time."""
-PROBE_SPACING = 60.0
-"""Seconds between two probes of one contact."""
+FIRST_PROBE_SPACING, PROBE_SPACING = 6.0, 60.0
+"""Seconds between the first two probes of one contact; each further pause is three times as long, up to the
+second figure. Where both datagrams of a probe are lost, a caller that can be called must not stay unknown for
+long: it believes that this node is one of its group, and this node stores without it."""
+
+SPACING_FACTOR = 3.0
 RETURN_PATH_LIFETIME = 600.0
 """Seconds: the longest time for which a call opens the way back through a NAT or a firewall."""
 MAX_CALLERS = 8_192
@@ -42,7 +46,8 @@ _NEVER = float("-inf")
 @define
 class _Caller:
     called_at: float
-    probed_at: float = _NEVER
+    may_be_probed_at: float = _NEVER
+    spacing: float = FIRST_PROBE_SPACING
 
 
 @define
@@ -109,7 +114,7 @@ class ProbeProtocol(DatagramProtocol):
     def probe(self, contact: Contact, now: float) -> None:
         """Probe a caller, unless it was probed recently or too many probes are under way."""
         caller = self._caller(contact, now)
-        if self._stopped or now - caller.probed_at < PROBE_SPACING:
+        if self._stopped or now < caller.may_be_probed_at:
             return
         parties = self._parties_of(contact.address[0])
         if not self._may_be_probed(parties):
@@ -118,7 +123,8 @@ class ProbeProtocol(DatagramProtocol):
         if not self._hello_limiter.take(contact.address, now):
             return
         self._displace(parties)
-        caller.probed_at = now
+        caller.may_be_probed_at = now + caller.spacing
+        caller.spacing = min(SPACING_FACTOR * caller.spacing, PROBE_SPACING)
         nonce = self._reachability.nonce()
         datagram = self._reachability.ask(contact, nonce)
         self._send(datagram, contact.address)

@@ -10,10 +10,10 @@ from dht14.kademlia.parameters import HARD_TIMEOUT, K
 from dht14.kademlia.routing_table import RoutingTable
 from dht14.net.rpc.metrics import ProbeMetrics
 from dht14.net.rpc.probe import (
+    FIRST_PROBE_SPACING,
     MAX_CALLERS,
     MAX_PROBES,
     PROBE_LIMITS,
-    PROBE_SPACING,
     RESEND_AFTER,
     RETURN_PATH_LIFETIME,
     ProbeProtocol,
@@ -142,11 +142,23 @@ class ProbeTests(ProbeTestCase):
         self.assertEqual(self.probe.metrics.malformed + self.probe.metrics.unasked, 104)
 
     def test_spacing(self) -> None:
-        """A caller that does not answer is probed at most once a minute, however often it calls."""
-        for _ in range(12):
-            self.called_by()
-            self.clock.advance(PROBE_SPACING / 10)
-        self.assertEqual(len(self.probed()), 2 * 2)
+        """A caller that does not answer is probed less and less often, however often it calls; in the end
+        once a minute."""
+        for first, last, probes in ((0, 5, 1), (6, 23, 1), (24, 77, 1), (78, 377, 5)):
+            for _ in range(first, last + 1):
+                self.called_by()
+                self.clock.advance(1.0)
+            self.assertEqual(len(self.probed()), 2 * probes, f"seconds {first} to {last}")
+
+    def test_lost(self) -> None:
+        """A caller whose probe was lost, twice, becomes a contact a few seconds later, when it calls
+        again."""
+        self.called_by()
+        self.clock.pump([RESEND_AFTER, HARD_TIMEOUT])
+        self.clock.advance(FIRST_PROBE_SPACING - HARD_TIMEOUT)
+        self.called_by()
+        self.answer(self.last())
+        self.assertEqual(self.table.contacts(), [CALLER])
 
     def test_at_once(self) -> None:
         """The number of probes under way is limited; the oldest gives way to the newest caller."""
