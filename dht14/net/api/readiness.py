@@ -158,9 +158,10 @@ class Readiness:
         """Fires with whether all of `steps` are done within `seconds`."""
         if self._gave_up or not steps & self._pending:
             return succeed(not steps & self._pending)
-        waiting = _Waiting(
-            steps, self._clock.callLater(seconds, lambda: self._finish_waiting(waiting, False))
-        )
+        # Less than no time is left where this process stood still while it started.
+        left = max(seconds, 0.0)
+        timer = self._clock.callLater(left, lambda: self._finish_waiting(waiting, False))
+        waiting = _Waiting(steps, timer)
         self._waiting[waiting] = None
         return waiting.done
 

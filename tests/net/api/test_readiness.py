@@ -1,6 +1,8 @@
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -36,9 +38,17 @@ class TimedNode:
         return self.answers[-1]
 
 
+class StrictClock(Clock):
+    """A clock that takes no time in the past, as reactors do not."""
+
+    def callLater(self, when: float, what: Callable[..., object], *a: object, **kw: object) -> IDelayedCall:
+        assert when >= 0
+        return super().callLater(when, what, *a, **kw)
+
+
 class ReadinessTests(SynchronousTestCase):
     def setUp(self) -> None:
-        self.clock = Clock()
+        self.clock = StrictClock()
         self.node = TimedNode()
         self.readiness = Readiness(self.clock)
 
@@ -72,6 +82,17 @@ class ReadinessTests(SynchronousTestCase):
         self.node.answers[0].callback(record(1, b"v"))
         self.node.answers[1].callback(STORED)
         self.assertEqual((self.successResultOf(got), self.successResultOf(put)), (record(1, b"v"), STORED))
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_stood_still(self) -> None:
+        """A request at a node that stood still while it started is "not ready" when its time is over, or is
+        passed on; it does not fail."""
+        self.begin(StartStep.JOIN)
+        got, joined = self.readiness.get(1), self.readiness.get(2)
+        self.clock.rightNow += 20
+        self.clock.advance(0)
+        self.assertIs(self.successResultOf(got), NoRecord.NOT_READY)
+        self.assertIs(self.successResultOf(joined), NoRecord.NOT_READY)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_no_node(self) -> None:
