@@ -84,8 +84,9 @@ class VirtualDisk:
         return make_store
 
     def crashed(self, contacts: Iterable[Contact] = ()) -> None:
-        """The process has died: unwritten changes are lost. `contacts` are those that it has saved."""
-        self.contacts = tuple(contacts)
+        """The process has died: unwritten changes are lost. `contacts` are those that it has saved; a process
+        that knew none has left those of the one before, as `app.saved_contacts` does."""
+        self.contacts = tuple(contacts) or self.contacts
         if self._writer_thread is not None:
             self._writer_thread.abandon()
             self._writer_thread = None
@@ -93,6 +94,7 @@ class VirtualDisk:
     def erase(self) -> None:
         """Replace it by an empty disk."""
         self.crashed()
+        self.contacts = ()
         shutil.rmtree(self._folder, ignore_errors=True)
         os.makedirs(self._folder, exist_ok=True)
 

@@ -10,6 +10,7 @@ from dht14.records.store import LocalStore, Outcome, Verdict
 from dht14.sim.clock import HeapClock, Process
 from dht14.sim.virtual_disk import OPEN_SECONDS, DiskFault, VirtualDisk
 from dht14.stack import StoreOptions
+from tests.fakes import contact
 
 NOW = 1_700_000_000.0
 
@@ -119,6 +120,16 @@ class VirtualDiskTests(SynchronousTestCase):
         self.disk.erase()
         self.begin()
         self.assertEqual(len(self.store), 0)
+
+    def test_contacts(self) -> None:
+        """A process that knew no contact leaves those of the one before; an erased disk has none."""
+        known = contact(7)
+        self.disk.crashed([known])
+        self.begin()
+        self.disk.crashed([])
+        self.assertEqual(self.disk.contacts, (known,))
+        self.disk.erase()
+        self.assertEqual(self.disk.contacts, ())
 
     def test_faults(self) -> None:
         """While the disk refuses the store refuses; it works again when the disk does."""
