@@ -79,7 +79,14 @@ class Passes:
             node, store, replicator, republish_times, clock, self.rng, self.liveness.repair_interval
         )
         repair = Repair(node.table, store, replicator, republish_times, rpc, clock, resync_state)
-        resync = ResyncRequests(resync_state, node.table, rpc, clock, lambda: bool(join.first_try.called))
+        resync = ResyncRequests(
+            resync_state,
+            node.table,
+            rpc,
+            clock,
+            lambda: bool(join.first_try.called),
+            lambda: node.find_nodes(node.own_id),
+        )
         join.first_try.addCallback(lambda _: resync.one_pass())
         answering = self._periodic(
             "resync of others",

@@ -1,14 +1,17 @@
 """Resync: after an absence, asks the neighbours for the writes that this node has missed.
 
 Checks every RESYNC_LOOK (2.5 s) whether the node was away: just started, cut off, stopped, or asleep. An
-absence costs one RESYNC to each of NEIGHBOURS_ASKED contacts; their repair then offers the records. Other
-passes cost nothing.
+absence costs one RESYNC to each of NEIGHBOURS_ASKED contacts, and before that, unless the node has just
+joined, a lookup of its neighbours; their repair then offers the records. Other passes cost nothing.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 from attrs import define, field
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from dht14.errors import CallFailed
@@ -27,8 +30,22 @@ NEIGHBOURS_ASKED = 2 * GROUP
 
 
 @define(eq=False)
+class _Round:
+    """One RESYNC to each of several contacts."""
+
+    pending: int
+    """Contacts that have neither answered nor failed."""
+    is_served: bool = False
+    """Whether one of them goes through its records for this node."""
+    silent: list[int] = field(factory=list)
+    """The ids of those that have failed."""
+
+
+@define(eq=False)
 class ResyncRequests:
     """Sends RESYNC after this node was away: just started, cut off, stopped, or asleep."""
+
+    log = Logger()
 
     _resync_state: ResyncState
     _table: RoutingTable
@@ -36,7 +53,12 @@ class ResyncRequests:
     _clock: IReactorTime
     _is_settled: Callable[[], bool]
     """Whether the first attempt to join has ended."""
+    _look_around: "Callable[[], Deferred[Any]]"
+    """Looks up the neighbours of this node."""
     _was_away: bool = field(default=True, init=False)
+    _has_looked: bool = field(default=True, init=False)
+    """Whether it has looked up its neighbours since it was away. To join is to do that."""
+    _is_looking: bool = field(default=False, init=False)
 
     def one_pass(self) -> None:
         """Ask the neighbours, if this node was away and is back."""
@@ -45,24 +67,55 @@ class ResyncRequests:
         stood_still = self._resync_state.take_standstill()
         if stood_still or self._table.is_cut_off or not self._table.has_live_contact():
             self._was_away = True
+            # Others may have joined meanwhile, and stored records without this node.
+            self._has_looked &= not self._is_settled()
         if self._table.is_cut_off:
             self._resync_state.lost_touch(now)
-        if self._was_away and self._is_settled() and not self._table.is_cut_off:
-            # A node that is alone has all there is. That changes when the first contact comes.
-            self._was_away = not self._table.has_live_contact()
-            self._ask(now)
+        elif self._was_away and self._is_settled() and not self._is_looking:
+            if self._has_looked or not self._table.has_live_contact():
+                self._ask(now)
+            else:
+                self._is_looking = True
+                self._look_around().addErrback(self._look_failed).addCallback(self._looked)
+
+    def _look_failed(self, failure: Failure) -> None:
+        self.log.failure("To look up the neighbours has failed; this is a bug.", failure, event="resync.bug")
+
+    def _looked(self, _: object) -> None:
+        self._is_looking, self._has_looked = False, True
+        self.one_pass()
 
     def _ask(self, now: float) -> None:
+        # A node that is alone has all there is. That changes when the first contact comes.
+        self._was_away = not self._table.has_live_contact()
         nearest = self._table.closest(self._table.own_id, NEIGHBOURS_ASKED, live_only=True)
         self._resync_state.missed_writes((contact.node_id for contact in nearest), now)
+        asking = _Round(len(nearest))
         for contact in nearest:
             asked = self._rpc.ask(contact, Resync())
-            asked.addCallback(self._answered, contact).addErrback(self._failed, contact)
+            asked.addCallback(self._answered, contact, asking).addErrback(self._failed, contact, asking)
 
-    def _answered(self, reply: Reply, contact: Contact) -> None:
+    def _answered(self, reply: Reply, contact: Contact, asking: _Round) -> None:
         if isinstance(reply, Refused):
             self._resync_state.resynced(contact.node_id)
+        else:
+            asking.is_served = True
+        self._ended(asking)
 
-    def _failed(self, failure: Failure, contact: Contact) -> None:
+    def _failed(self, failure: Failure, contact: Contact, asking: _Round) -> None:
         failure.trap(CallFailed)
-        self._resync_state.resynced(contact.node_id)
+        asking.silent.append(contact.node_id)
+        self._ended(asking)
+
+    def _ended(self, asking: _Round) -> None:
+        """One call of a round has ended. Those that are silent are waited for no longer, unless nobody else
+        brings what was missed: then all are asked again."""
+        asking.pending -= 1
+        if asking.pending:
+            return
+        if asking.silent and not asking.is_served and not self._was_away:
+            self._was_away = True
+            self._resync_state.lost_touch(self._clock.seconds())
+            return
+        for node_id in asking.silent:
+            self._resync_state.resynced(node_id)

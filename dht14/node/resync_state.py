@@ -34,6 +34,10 @@ class ResyncState:
     """Called when a contact asks for what it missed."""
     stands_still: Callable[[], bool] = field(default=lambda: False, init=False)
     """Whether this process has just stood still, and `stood_still` is still to be called."""
+    has_company: Callable[[], bool] = field(default=lambda: False, init=False)
+    """Whether any contact answers."""
+    _is_alone: bool = field(default=False, init=False)
+    """Whether there was none when this node last asked for what it missed."""
     _has_stood_still: bool = field(default=False, init=False)
     _awaited: set[int] = field(factory=set, init=False)
     """Ids of the contacts that have not sent RESYNCED yet."""
@@ -49,8 +53,11 @@ class ResyncState:
 
     @property
     def is_current(self) -> bool:
-        """Whether this node's copies may vote."""
-        return self._is_current and not self.stands_still()
+        """Whether this node's copies may vote. Those of a node that was alone may not from the moment on in
+        which it meets another: it has asked nobody yet."""
+        if not self._is_current or (self._is_alone and self.has_company()):
+            return False
+        return not self.stands_still()
 
     def stood_still(self, now: float) -> None:
         """This process stood still: other nodes have stored records without it, and what they sent it was
@@ -67,13 +74,13 @@ class ResyncState:
         """This node was away, and waits for these neighbours. Without any, no copies are newer."""
         self._awaited = set(neighbours)
         self._began = now
-        self._is_current = not self._awaited
+        self._is_current = self._is_alone = not self._awaited
 
     def lost_touch(self, now: float) -> None:
         """This node is cut off: it misses writes, and cannot know yet which nodes will bring them."""
         self._awaited.clear()
         self._began = now
-        self._is_current = False
+        self._is_current = self._is_alone = False
 
     def resynced(self, node_id: int) -> None:
         """A neighbour has offered all its records, or never will. Other nodes are ignored."""
@@ -85,7 +92,7 @@ class ResyncState:
         """Stop waiting after RESYNC_TIMEOUT."""
         if not self._is_current and now - self._began >= RESYNC_TIMEOUT:
             self._awaited.clear()
-            self._is_current = True
+            self._is_current, self._is_alone = True, False
 
     # What others missed
 

@@ -1,3 +1,6 @@
+from twisted.internet.defer import Deferred
+
+from dht14.kademlia.lookup import Lookup
 from dht14.maintenance.repair import Repair
 from dht14.maintenance.resync import ResyncRequests
 from dht14.wire.messages import Offer, Resync
@@ -13,12 +16,23 @@ class ResyncTests(HoldersTestCase):
         self.repairs = [self.repair(peer) for peer in self.cluster]
         self.look()
         self.settled = True
-        self.resyncing = ResyncRequests(
-            self.one.resync_state,
-            self.one.table,
-            self.rpc(self.one),
+        self.looks = 0
+        """How often a node has looked up its neighbours."""
+        self.resyncing = self.resync_of(self.one)
+
+    def resync_of(self, peer: Peer) -> ResyncRequests:
+        def look_around() -> Deferred[Lookup]:
+            self.looks += 1
+            return peer.node.find_nodes(peer.node.own_id)
+
+        peer.resync_state.has_company = peer.table.has_live_contact
+        return ResyncRequests(
+            peer.resync_state,
+            peer.table,
+            self.rpc(peer),
             self.network.clock,
             lambda: self.settled,
+            look_around,
         )
 
     def rpc(self, peer: Peer) -> FakeRpc:
@@ -110,6 +124,7 @@ class ResyncTests(HoldersTestCase):
             for peer in self.cluster[1:]:
                 table.confirmed(peer.contact, now(), LATENCY)
         self.resyncing.one_pass()
+        self.network.wait(1)
         self.assertFalse(self.one.resync_state.is_current)
         self.look(times=1)
         self.assertTrue(self.one.resync_state.is_current)
@@ -117,16 +132,50 @@ class ResyncTests(HoldersTestCase):
     def test_alone(self) -> None:
         """A node that is alone is current; when a contact comes it asks."""
         peer = self.network.peer(50)
-        resyncing = ResyncRequests(
-            peer.resync_state, peer.table, self.rpc(peer), self.network.clock, lambda: True
-        )
+        resyncing = self.resync_of(peer)
         resyncing.one_pass()
         self.assertTrue(peer.resync_state.is_current)
         peer.table.confirmed(self.one.contact, self.network.clock.seconds(), LATENCY)
+        self.assertFalse(peer.resync_state.is_current, "before the next pass, too")
         resyncing.one_pass()
         self.assertFalse(peer.resync_state.is_current)
         self.network.wait(1)
-        self.assertEqual(self.asked(Resync), 1)
+        self.assertGreaterEqual(self.asked(Resync), 1)
+
+    def test_met_while_away(self) -> None:
+        """A node that stood still asks those, too, that joined meanwhile: its table does not have them, and
+        they alone may have what it missed."""
+        bootstrap = self.network.peer(60, holds_values=False)
+        peer = self.network.peer(50)
+        peer.table.confirmed(bootstrap.contact, self.network.clock.seconds(), LATENCY)
+        resyncing = self.resync_of(peer)
+        resyncing.one_pass()
+        self.network.wait(1)
+        self.assertTrue(peer.resync_state.is_current)
+        self.assertEqual(self.looks, 0)
+        for other in self.cluster:
+            bootstrap.table.confirmed(other.contact, self.network.clock.seconds(), LATENCY)
+        peer.resync_state.stood_still(self.network.clock.seconds())
+        resyncing.one_pass()
+        self.network.wait(1)
+        self.assertEqual((self.looks, peer.resync_state.is_current), (1, False))
+        self.assertGreaterEqual(self.asked(Resync), 8)
+
+    def test_none_answers(self) -> None:
+        """A node is not current because its neighbours did not hear its RESYNC: it asks again."""
+        peer, other = self.network.peer(50), self.cluster[0]
+        peer.table.confirmed(other.contact, self.network.clock.seconds(), LATENCY)
+        honest, other.answer = other.answer, lambda request, sender: None
+        resyncing = self.resync_of(peer)
+        resyncing.one_pass()
+        self.network.wait(5)
+        self.assertFalse(peer.resync_state.is_current)
+        other.answer = honest
+        peer.table.confirmed(other.contact, self.network.clock.seconds(), LATENCY)
+        self.asked(Resync)
+        resyncing.one_pass()
+        self.network.wait(1)
+        self.assertEqual((self.asked(Resync), peer.resync_state.is_current), (1, False))
 
     def test_dead_or_without_values(self) -> None:
         """It does not wait for dead nodes, nor for nodes that hold no values."""
@@ -135,21 +184,18 @@ class ResyncTests(HoldersTestCase):
         peer = self.network.peer(50)
         for other in (bootstrap, dead):
             peer.table.confirmed(other.contact, self.network.clock.seconds(), LATENCY)
-        ResyncRequests(
-            peer.resync_state, peer.table, self.rpc(peer), self.network.clock, lambda: True
-        ).one_pass()
-        self.assertFalse(peer.resync_state.is_current)
-        self.network.wait(5)
+        resyncing = self.resync_of(peer)
+        for _ in range(2):
+            resyncing.one_pass()
+            self.assertFalse(peer.resync_state.is_current)
+            self.network.wait(5)
         self.assertTrue(peer.resync_state.is_current)
 
     def test_all_at_once(self) -> None:
         """If all stood still at once, all become current again, and no record is offered twice to one
         node."""
         self.give(self.record(), *self.cluster[:3])
-        resyncing = [
-            ResyncRequests(p.resync_state, p.table, self.rpc(p), self.network.clock, lambda: True)
-            for p in self.cluster
-        ]
+        resyncing = [self.resync_of(peer) for peer in self.cluster]
         self.asked(Offer)
         for one in resyncing:
             one.one_pass()
