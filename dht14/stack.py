@@ -135,6 +135,7 @@ class Stack:
 
     def stop_calls(self) -> None:
         """Let calls under way fail now, and every later one at once; leave no timer."""
+        self.node.lookups.begin_to_stop()
         self.rpc.stop()
         self.node.lookups.stop()
         self.probe.stop()

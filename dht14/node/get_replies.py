@@ -45,6 +45,8 @@ class GetReplies:
     """Contacts that have answered, whatever they said."""
     _held: list[tuple[Contact, Rank | None]] = field(factory=list, init=False)
     """What each contact has."""
+    _votes: int = field(default=0, init=False)
+    """How many of these have not missed writes."""
     _sources: dict[Rank, list[ValueSource]] = field(factory=dict, init=False)
     """The holders that advertise each record, in the order of their replies."""
     _doubtful: list[tuple[AdvertisedRecord, ValueSource]] = field(factory=list, init=False)
@@ -68,6 +70,7 @@ class GetReplies:
             self._advertises(lookup, contact, reply)
         elif isinstance(reply, Lapsed) or (isinstance(reply, Nodes) and reply.holds_values):
             self._held.append((contact, None))
+            self._votes += 1
             if isinstance(reply, Lapsed):
                 self.quorum.reported_expired(Floor(reply.kind, reply.version), contact.node_id)
             lookup.answered(contact, reply.contacts)
@@ -119,6 +122,7 @@ class GetReplies:
             lookup.refused(contact, reply.nearer)
             return
         self._held.append((contact, found.rank))
+        self._votes += reply.current
         self.quorum.add(found, contact.node_id if reply.current else None)
         lookup.answered(contact, reply.nearer, votes=reply.current)
         self._end_if_certain(lookup)
@@ -141,6 +145,12 @@ class GetReplies:
         """Whether a "not found" can rest on them, now that the lookup is over. Where hardly anybody has
         answered this node is probably cut off."""
         return lookup.finished and self._heard(lookup) >= self.unheard(lookup)
+
+    def is_cut_short(self, lookup: AnyLookup) -> bool:
+        """Whether all that is known rests on copies without a vote, that of this node perhaps among them, and
+        more of those asked have not answered than have such a copy. These may have what replaced it."""
+        has_votes = lookup.counts_self or self._votes
+        return not has_votes and lookup.asked_count - self._count > len(self._held)
 
     def are_certain(self, lookup: AnyLookup) -> bool:
         """Whether nothing stands under the key, where nothing was found: also whatever those hold that have
@@ -207,7 +217,8 @@ class GetReplies:
         holders: those first that most contacts advertise, of these the greatest. Not all are fetched, and a
         few liars could make up any number of greater ones.
 
-        Those of distrusted contacts are returned only if there is nothing else, or most of the group agree.
+        Those of distrusted contacts are returned only if there is nothing else, or most of the group agree;
+        never where more nodes than advertise the record remember that it is over.
         """
         above = {
             advertised.rank: (advertised, list(self._sources[advertised.rank]))
@@ -217,6 +228,8 @@ class GetReplies:
         for advertised, source in self._doubtful:
             rank = advertised.rank
             is_above = best is None or rank > best.rank
+            if not self.quorum.counts(rank, len(self._advertisers[rank])):
+                continue  # It has expired, or what replaced it has.
             if has_nothing or (is_above and self._is_agreed(lookup, rank)):
                 above.setdefault(rank, (advertised, []))[1].append(source)
         order = sorted(above, key=lambda rank: (len(above[rank][1]), rank), reverse=True)

@@ -20,6 +20,10 @@ from dht14.records.record import Kind, Record
 from dht14.records.store import Outcome, RecordStore, Refusal, Verdict, conflicting_record
 from dht14.wire.messages import FindNode, Store, fingerprint
 
+MAX_KNOWN = 4 * K
+"""The nearest contacts of the table that may be asked to hold a record, where many of the nearest K do not
+answer. Half of them may be dead, or behind a partition."""
+
 
 @frozen
 class _Placement:
@@ -71,7 +75,7 @@ class Holders:
 
     async def _place(self, placement: _Placement) -> WriteQuorum:
         """Store the record once at all its holders, this node included."""
-        record, deadline = placement.record, placement.deadline
+        record = placement.record
         table, own_id, key = self._lookups.table, self._lookups.table.own_id, record.key
         candidates, width = await self._candidates(placement)
         limited = [contact.node_id for contact in limit_per_subnet(candidates, table.subnet_of)]
@@ -87,24 +91,34 @@ class Holders:
         )
         if own_id in nearest:
             await self._store_here(quorum, placement)
-        now = self._lookups.clock.seconds()
+        neighbours = fingerprint(nearest[: record.replication])
+        await self._ask(lookup, quorum, placement, neighbours)
+        known = K
+        while quorum.lacks_answers and known < min(MAX_KNOWN, len(table)):
+            known *= 2
+            lookup.heard_of(table.closest(key, known))
+            await self._ask(lookup, quorum, placement, neighbours)
+        if own_id not in nearest and quorum.needs_own_copy(own_id):
+            await self._store_here(quorum, placement)
+        quorum.conclude(self._lookups.is_stopping)
+        for contact in lookup.candidates.in_states(CandidateState.FAILED):
+            self._unheard(quorum, contact)
+        return quorum
+
+    async def _ask(self, lookup: Lookup, quorum: WriteQuorum, placement: _Placement, neighbours: int) -> None:
+        """Send STOREs until enough holders have the record, or no candidate is left."""
+        record, now = placement.record, self._lookups.clock.seconds()
         request = Store(
-            key,
+            record.key,
             record.version,
             max(record.remaining_ms(now), 1),
             record.replication,
-            fingerprint(nearest[: record.replication]),
+            neighbours,
             record.value,
             placement.copy,
         )
         unheard = partial(self._unheard, quorum)
-        await self._lookups.run(lookup, request, quorum.replied, deadline - now, unheard)
-        if own_id not in nearest and quorum.needs_own_copy(own_id):
-            await self._store_here(quorum, placement)
-        quorum.conclude()
-        for contact in lookup.candidates.in_states(CandidateState.FAILED):
-            self._unheard(quorum, contact)
-        return quorum
+        await self._lookups.run(lookup, request, quorum.replied, placement.deadline - now, unheard)
 
     def _unheard(self, quorum: WriteQuorum, contact: Contact) -> None:
         if quorum.agreed and quorum.is_holder(contact):

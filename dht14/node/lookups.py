@@ -52,6 +52,8 @@ class Lookups:
     _hedges: Hedges = field(init=False)
     observer: LookupObserver | None = field(default=None, init=False)
     """None unless an operator looks."""
+    is_stopping: bool = field(default=False, init=False)
+    """Whether the node stops: calls fail, which says nothing about the contacts that were called."""
 
     def __attrs_post_init__(self) -> None:
         self.eclipse_detector = EclipseDetector(self.neighbourhood)
@@ -62,6 +64,10 @@ class Lookups:
     def table(self) -> RoutingTable:
         """The contacts of this node."""
         return self.neighbourhood.table
+
+    def begin_to_stop(self) -> None:
+        """The node stops: from now on all calls fail."""
+        self.is_stopping = True
 
     def stop(self) -> None:
         """The node stops: leave no timer. Its `Rpc` has failed the calls under way."""

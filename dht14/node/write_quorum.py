@@ -88,6 +88,12 @@ class WriteQuorum:
             contact.node_id ^ key < node_id ^ key for node_id in self._holders | self._outranking.keys()
         )
 
+    @property
+    def lacks_answers(self) -> bool:
+        """Whether nobody is left to ask, too few have the record, and some of those asked do not answer."""
+        lookup = self._lookup
+        return lookup.finished and not self.has_all_copies and bool(lookup.candidates.unanswering())
+
     def own_store_answered(self, verdict: Verdict, is_current: bool, holds_older: bool) -> None:
         """This node offered the record to its own store. `holds_older`: it refused, and keeps another one."""
         if verdict.outcome is Outcome.HELD:
@@ -146,8 +152,9 @@ class WriteQuorum:
 
     # The result
 
-    def conclude(self) -> None:
-        """Decide whether the record is stored, now that the STOREs are over.
+    def conclude(self, is_stopping: bool = False) -> None:
+        """Decide whether the record is stored, now that the STOREs are over. `is_stopping`: they have ended
+        because this node stops, and those that have not answered could be reached.
 
         It is if there are enough receipts, or all that could be had, and most of the group have it. Where
         most of the contacts that were responsive before did not answer, this node itself is probably cut off:
@@ -156,7 +163,7 @@ class WriteQuorum:
         candidates = self._lookup.candidates
         answered = candidates.count(CandidateState.ANSWERED)
         lost = sum(c.node_id in self._responsive for c in candidates.unanswering())
-        reached_all = self._lookup.finished and lost <= answered - candidates.counts_self
+        reached_all = self._lookup.finished and not is_stopping and lost <= answered - candidates.counts_self
         reachable = answered + self._refusals.total() if reached_all else self._needed
         agreeing = self.receipts + len(self._outranking)
         self.agreed = agreeing >= min(self._needed, reachable) and self._has_group()
@@ -166,7 +173,11 @@ class WriteQuorum:
 
     def _are_most(self, node_ids: set[int]) -> bool:
         group = [candidate.contact.node_id for candidate in self._lookup.group()]
-        return 2 * sum(node_id in node_ids for node_id in group) > len(group) or not group
+        if not group:
+            # None that has answered has a vote. Those that have not answered may have one.
+            unanswering = len(self._lookup.candidates.unanswering())
+            return not unanswering or len(node_ids) > unanswering
+        return 2 * sum(node_id in node_ids for node_id in group) > len(group)
 
     @property
     def holds_group(self) -> bool:

@@ -97,10 +97,11 @@ class ReadQuorum:
         standing = filter(self.counts, self._heard) if self._expired else self._heard
         self._best = max(standing, default=None)
 
-    def counts(self, rank: Rank) -> bool:
-        """Whether no more nodes than hold this record remember that it, or a greater one, has expired."""
+    def counts(self, rank: Rank, unproven: int = 0) -> bool:
+        """Whether no more nodes than hold this record remember that it, or a greater one, has expired.
+        `unproven`: further nodes that say they hold it."""
         witnesses = sum(floor >= rank[:2] for floor in self._expired.values())
-        return witnesses < LAPSE_WITNESSES or witnesses <= len(self._holders.get(rank, ()))
+        return witnesses < LAPSE_WITNESSES or witnesses <= len(self._holders.get(rank, ())) + unproven
 
     def is_contested(self, unheard: int) -> bool:
         """Whether a record does not count that would if these `unheard` nodes held it, too."""

@@ -157,6 +157,18 @@ class PutTests(NodeTestCase):
             self.assertTrue(self.successResultOf(put))
             self.assertEqual(self.holders(peers), nearest(count)[dead : dead + REPLICATION])
 
+    def test_many_dead(self) -> None:
+        """Where so many of the nearest nodes do not answer that fewer of these are left than the client asked
+        for, those farther away stand in: they can be reached."""
+        peers = self.cluster(60)
+        for peer in peers[:12]:
+            peer.fall_silent()
+        put = peers[59].node.put(KEY, b"value", TTL, MAX_REPLICATION)
+        self.assertLess(self.network.seconds_until(put), PROMISED)
+        receipt = self.successResultOf(put)
+        self.assertEqual((receipt.outcome, receipt.stored), (PutOutcome.STORED, MAX_REPLICATION))
+        self.assertEqual(self.holders(peers), list(range(12, 32)))
+
     def test_hanging_disk(self) -> None:
         """Where the own disk says nothing the others hold the value, and the client has its answer in time;
         where there is no other node, that it is not stored. What the disk says later does no harm."""

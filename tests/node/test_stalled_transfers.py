@@ -89,6 +89,26 @@ class StalledTransferTests(ReplacedCase):
             self.assertEqual(found, NEW)
             self.assertLess(seconds, 2 * HEDGE_DELAY)
 
+    def test_over(self) -> None:
+        """What the only node that still advertises it has missed to be replaced is not fetched because that
+        node is distrusted and all others remember that it is over."""
+        late = self.peers[9]
+        self.give(late, random.Random(3).randbytes(5_000), age=60)
+        for peer in self.peers[:8]:
+            newer = self.give(peer, b"brief", age=-0.1, ttl=10)
+        self.assertLess(newer.expires_at, self.old.expires_at)
+        self.network.wait(11)
+        for peer in self.peers:
+            assert peer.store is not None
+            peer.store.expire(self.now)
+        reader = self.peers[13]
+        reader.node._reader._distrusted.add(late.contact.node_id, self.now)
+        for peer in self.peers[6:8]:
+            peer.fall_silent()
+        for _ in range(2):
+            found = self.network.result(reader.node.get(KEY))
+            self.assertIs(found, NoRecord.NOT_FOUND)
+
     def test_slow(self) -> None:
         """A transfer that is under way when more holders are looked for is not given up."""
         for peer in self.peers[:8]:

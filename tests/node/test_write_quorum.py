@@ -77,6 +77,30 @@ class WriteQuorumTests(SynchronousTestCase):
         self.lookup.failed(HOLDERS[7])
         self.assertTrue(self.quorum.needs_own_copy(8))
 
+    def test_without_votes(self) -> None:
+        """A record that only nodes without a vote have is not stored where as many others do not answer, or
+        more: they may have the vote."""
+        for silent, expected in ((0, True), (1, True), (2, False), (3, False)):
+            self.begin(2 + silent)
+            self.quorum._responsive.clear()
+            for number in range(3, 3 + silent):
+                self.lookup.silent(HOLDERS[number - 1])
+            for number in (1, 2):
+                self.replied(number, Stored((), current=False))
+            self.assertIs(self.end(), expected, f"{silent} silent")
+
+    def test_stopping(self) -> None:
+        """A node that stops, so that its calls fail, does not say that those that have not answered cannot be
+        reached."""
+        for is_stopping in (False, True):
+            self.begin(8)
+            self.stored(1, 2, 3, 4, 5)
+            for number in (6, 7, 8):
+                self.lookup.failed(HOLDERS[number - 1])
+            self.lookup.take_next()
+            self.quorum.conclude(is_stopping)
+            self.assertIs(self.quorum.succeeded, not is_stopping)
+
     def test_enough(self) -> None:
         """As many receipts as were asked for are enough."""
         self.begin(10)
