@@ -154,6 +154,16 @@ class FetchRace:
         if not self.is_stalled and not self._is_beginning:
             self._wait_or_settle()
 
+    @property
+    def withdrawers(self) -> set[int]:
+        """The ids of the nodes that turned out not to have what they had advertised."""
+        return {node_id for _, node_id in self.withdrawn}
+
+    def withdrawers_above(self, best: Record | None) -> set[int]:
+        """Return those of them that had advertised something greater than this. They have something greater
+        still by now, or it has expired."""
+        return {node_id for rank, node_id in self.withdrawn if best is None or rank > best.rank}
+
     # Waiting
 
     def _above_best(self) -> list[_Claim]:

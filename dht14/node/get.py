@@ -7,7 +7,7 @@ nodes have answered, and returns the greatest record they have. A write is ackno
 group have it; so a read that begins later does not end on the record that the write replaced.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from copy import copy
 from functools import partial
 from typing import Protocol
@@ -154,10 +154,12 @@ class RecordReader:
         race = self._race(replies, lookup, to_fetch)
         try:
             await race.run(deadline - clock.seconds())
-            if self._lacks_more(replies, lookup, race) and deadline > clock.seconds():
-                # The holders that ended the search, or agree, advertise a value and do not send it.
-                self._distrust(race)
-                replies = self._replies(replies.key, own, replies.is_content, exhaustive=True)
+            lacks_more = self._lacks_more(replies, lookup, race)
+            if (lacks_more or race.withdrawers_above(race.best)) and deadline > clock.seconds():
+                # The holders that ended the search, or agree, advertise a value and do not send it. Or those
+                # that had it have replaced it since: then the same search finds what they have now.
+                self._distrust(race, but_for=race.withdrawers)
+                replies = self._replies(replies.key, own, replies.is_content, exhaustive=lacks_more)
                 lookup = await self._ask(replies, own, deadline)
                 if race.best is not None:
                     replies.quorum.add(race.best, None)
@@ -168,7 +170,7 @@ class RecordReader:
                 await race.go_on((), partial(replies.agreed_above, lookup))
         finally:
             race.stop()
-        self._distrust(race)
+        self._distrust(race, but_for=race.withdrawers - race.withdrawers_above(race.best))
         if replies.agreed_above(lookup, race.best, race.withdrawn):
             return NoRecord.UNANSWERED
         return self._result(replies, lookup, race.best)
@@ -284,7 +286,8 @@ class RecordReader:
         best, insists = replies.quorum.best_record, partial(replies.agreed_above, lookup)
         return FetchRace(to_fetch, self._bulk, self._lookups.clock, best, insists)
 
-    def _distrust(self, race: FetchRace) -> None:
+    def _distrust(self, race: FetchRace, but_for: Collection[int] = ()) -> None:
         now = self._lookups.clock.seconds()
         for source in race.failed:
-            self._distrusted.add(source.contact.node_id, now)
+            if source.contact.node_id not in but_for:
+                self._distrusted.add(source.contact.node_id, now)

@@ -152,6 +152,39 @@ class StalledTransferTests(ReplacedCase):
         self.assertEqual(found, NEWER)
         self.assertLess(seconds, 1.0)
 
+    def test_replaced_everywhere(self) -> None:
+        """Where all who advertised the value have replaced it by the time that they are asked for it, the
+        reader does not answer with the one before, which it has itself: it looks again. It trusts them the
+        next time, too."""
+        newest = Record(
+            key=KEY, value=NEWER, version=version_at(self.now + 1), expires_at=self.now + TTL, replication=8
+        )
+        self.reader.resync_state.lost_touch(self.now)
+        self.peers[0].resync_state.lost_touch(self.now)
+        for peer in self.peers[2:]:
+            if peer is not self.reader:
+                peer.fall_silent()
+        asked = set[int]()
+
+        def replaces(peer: Peer) -> None:
+            honest = peer.answer
+
+            def answer(request: Request, sender: Contact) -> Reply | None:
+                reply = honest(request, sender)
+                if isinstance(request, FindValue) and peer.contact.node_id not in asked:
+                    asked.add(peer.contact.node_id)
+                    assert peer.store is not None
+                    peer.store.offer(newest, self.now, lambda verdict: None)
+                return reply
+
+            peer.answer = answer
+
+        for peer in self.peers[:2]:
+            replaces(peer)
+        self.assertEqual(self.read()[0], NEWER)
+        distrusted = self.reader.node._reader._distrusted
+        self.assertFalse(any(peer.contact.node_id in distrusted for peer in self.peers[:2]))
+
     def test_renewal(self) -> None:
         """A node that keeps the old value cannot compare it with what no holder sends: it does not renew it,
         and does not stop renewing."""

@@ -41,9 +41,11 @@ class TimedNode:
 class StrictClock(Clock):
     """A clock that takes no time in the past, as reactors do not."""
 
-    def callLater(self, when: float, what: Callable[..., object], *a: object, **kw: object) -> IDelayedCall:
-        assert when >= 0
-        return super().callLater(when, what, *a, **kw)
+    def callLater(
+        self, delay: float, callable: Callable[..., object], *args: object, **kw: object
+    ) -> IDelayedCall:
+        assert delay >= 0
+        return super().callLater(delay, callable, *args, **kw)
 
 
 class ReadinessTests(SynchronousTestCase):
