@@ -21,8 +21,8 @@ from dht14.records.store import Outcome, RecordStore, Refusal, Verdict, conflict
 from dht14.wire.messages import FindNode, Store, fingerprint
 
 MAX_KNOWN = 4 * K
-"""The nearest contacts of the table that may be asked to hold a record, where many of the nearest K do not
-answer. Half of them may be dead, or behind a partition."""
+"""The nearest contacts of the table that may be asked to hold a record, where some of the nearest K do not
+answer or hold no values. Half of them may be dead, or behind a partition."""
 
 
 @frozen
@@ -94,7 +94,7 @@ class Holders:
         neighbours = fingerprint(nearest[: record.replication])
         await self._ask(lookup, quorum, placement, neighbours)
         known = K
-        while quorum.lacks_answers and known < min(MAX_KNOWN, len(table)):
+        while quorum.lacks_candidates and known < min(MAX_KNOWN, len(table)):
             known *= 2
             lookup.heard_of(table.closest(key, known))
             await self._ask(lookup, quorum, placement, neighbours)

@@ -18,6 +18,9 @@ NOT_A_HOLDER = (Refusal.NO_VALUES, Refusal.NOT_NEAR, Refusal.LEAVING)
 """A node that refuses for one of these reasons need not hold the record: it holds no values, others are
 nearer, or it is about to stop. A node that refuses for another reason is a missing holder."""
 
+TAKES_NOTHING = (Refusal.NO_VALUES, Refusal.LEAVING)
+"""Of these, the reasons that concern every record."""
+
 
 @define(eq=False, kw_only=True)
 class WriteQuorum:
@@ -47,6 +50,8 @@ class WriteQuorum:
     """Ids of the nodes that have the record."""
     _outranking: dict[int, int] = field(factory=dict, init=False)
     """The versions that outranked the record, by the ids of the nodes that have them."""
+    _takes_nothing: bool = field(default=False, init=False)
+    """Whether a node has said so."""
     _refusals: Counter[Refusal] = field(factory=Counter, init=False)
     """Nodes that should hold the record and do not."""
 
@@ -63,6 +68,8 @@ class WriteQuorum:
             lookup.answered(contact, reply.nearer)
             self._end_if_complete()
         elif isinstance(reply, Refused):
+            if reply.reason in TAKES_NOTHING:
+                self._takes_nothing = True
             if reply.reason not in NOT_A_HOLDER:
                 self._refusals[reply.reason] += 1
             declined = lookup.outdated if reply.holds_older else lookup.refused
@@ -89,10 +96,12 @@ class WriteQuorum:
         )
 
     @property
-    def lacks_answers(self) -> bool:
-        """Whether nobody is left to ask, too few have the record, and some of those asked do not answer."""
+    def lacks_candidates(self) -> bool:
+        """Whether nobody is left to ask and too few have the record, because some of those asked do not
+        answer, or take no records at all."""
         lookup = self._lookup
-        return lookup.finished and not self.has_all_copies and bool(lookup.candidates.unanswering())
+        is_short = lookup.finished and not self.has_all_copies
+        return is_short and (self._takes_nothing or bool(lookup.candidates.unanswering()))
 
     def own_store_answered(self, verdict: Verdict, is_current: bool, holds_older: bool) -> None:
         """This node offered the record to its own store. `holds_older`: it refused, and keeps another one."""

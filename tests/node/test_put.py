@@ -169,6 +169,15 @@ class PutTests(NodeTestCase):
         self.assertEqual((receipt.outcome, receipt.stored), (PutOutcome.STORED, MAX_REPLICATION))
         self.assertEqual(self.holders(peers), list(range(12, 32)))
 
+    def test_bootstrap_nodes_and_many_copies(self) -> None:
+        """Those farther away stand in for bootstrap nodes among the nearest as well."""
+        ids = sorted((random_id(self.rng) for _ in range(40)), key=KEY.__xor__)
+        peers = [self.network.peer(node_id, holds_values=number > 1) for number, node_id in enumerate(ids)]
+        self.network.acquaint(peers)
+        put = peers[39].node.put(KEY, b"value", TTL, MAX_REPLICATION)
+        receipt = self.network.result(put)
+        self.assertEqual((receipt.outcome, receipt.stored), (PutOutcome.STORED, MAX_REPLICATION))
+
     def test_hanging_disk(self) -> None:
         """Where the own disk says nothing the others hold the value, and the client has its answer in time;
         where there is no other node, that it is not stored. What the disk says later does no harm."""
