@@ -10,6 +10,7 @@ from dht14.kademlia.parameters import (
     GROUP,
     MAX_REPLICATION,
     MAX_VALUE,
+    QUORUM,
     REPLICATION,
     SPARE_COPIES,
 )
@@ -21,6 +22,7 @@ from dht14.records.store import Outcome, Refusal, Verdict
 from dht14.security.subnets import host_of
 from dht14.sim.memory_store import MemoryStore
 from dht14.wire.messages import MAX_VERSION, Outranked, Ping, Refused, Store
+from tests import fakes
 from tests.fakes import LATENCY, fields
 from tests.node.node_case import KEY, PROMISED, TTL, NodeTestCase, move_away, nearest
 from tests.outcomes import acknowledged
@@ -49,6 +51,19 @@ class HangingStore(MemoryStore):
 
     def offer(self, record: Record, now: float, on_verdict: Callable[[Verdict], None]) -> None:
         self.on_verdicts.append(on_verdict)
+
+
+@define
+class BrokenStore(MemoryStore):
+    """A store whose disk takes nothing more; it still returns what it holds."""
+
+    is_broken: bool = field(default=False, init=False)
+
+    def offer(self, record: Record, now: float, on_verdict: Callable[[Verdict], None]) -> None:
+        if self.is_broken:
+            on_verdict(Verdict(Outcome.REFUSED, 0, Refusal.NO_ROOM))
+        else:
+            super().offer(record, now, on_verdict)
 
 
 class PutTests(NodeTestCase):
@@ -177,6 +192,24 @@ class PutTests(NodeTestCase):
         put = peers[39].node.put(KEY, b"value", TTL, MAX_REPLICATION)
         receipt = self.network.result(put)
         self.assertEqual((receipt.outcome, receipt.stored), (PutOutcome.STORED, MAX_REPLICATION))
+
+    def test_broken_disks(self) -> None:
+        """Holders whose disks fail, and that hold the value before, are still in the group: readers hear
+        them. So where they are most of it a put is not acknowledged, and where they are not it is read."""
+        for broken in ((0, 1), (0, 1, 2), (1, 2, 3)):
+            for writer in (0, 20):
+                self.setUp()
+                self.patch(fakes, "MemoryStore", BrokenStore)
+                peers = self.cluster(25)
+                self.assertTrue(self.put(peers[20], b"old"))
+                for index in broken:
+                    store = peers[index].store
+                    assert isinstance(store, BrokenStore)
+                    store.is_broken = True
+                is_stored = self.put(peers[writer], b"new")
+                self.assertIs(is_stored, len(broken) < QUORUM)
+                if is_stored:
+                    self.assertEqual({self.get(peer) for peer in peers}, {b"new"})
 
     def test_hanging_disk(self) -> None:
         """Where the own disk says nothing the others hold the value, and the client has its answer in time;
