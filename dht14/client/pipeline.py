@@ -56,9 +56,7 @@ class Pipeline:
         """Queue a request; the future gets what it brings."""
         if self._is_closed:
             raise RuntimeError("the client is closed")
-        loop = self._loop
-        if loop is None:
-            loop = self._loop = asyncio.get_running_loop()
+        loop = self._own_loop()
         future: asyncio.Future[ApiReply] = loop.create_future()
         exchange = Exchange(request, loop.time() + self._timeout, future)
         self._channel.add(exchange)
@@ -83,6 +81,7 @@ class Pipeline:
 
     async def close(self) -> None:
         """Close the connection and fail the calls that wait."""
+        self._own_loop()
         self._is_closed = True
         self._settle(self._channel.close())
         if self._timer is not None:
@@ -131,6 +130,21 @@ class Pipeline:
         self._set_timer()
 
     # What happens inside.
+
+    def _own_loop(self) -> asyncio.AbstractEventLoop:
+        """Return the running loop, the only one that ever uses this pipeline.
+
+        A call of another one would wait for ever, and break what goes on in the first: nothing here is locked.
+        """
+        running = asyncio.get_running_loop()
+        if self._loop is None:
+            self._loop = running
+        elif self._loop is not running:
+            raise RuntimeError(
+                "the client belongs to another event loop, that of its first call: make one for each loop; from "
+                "another thread use dht14.Client, or asyncio.run_coroutine_threadsafe"
+            )
+        return running
 
     def _now(self) -> float:
         assert self._loop is not None

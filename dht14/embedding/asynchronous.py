@@ -30,15 +30,27 @@ class AsyncioNode:
     """
 
     def __init__(self, node: Node) -> None:
-        """Made by `run_node`."""
+        """Made by `run_node`, on its event loop."""
         self._node = node
+        self._loop = asyncio.get_running_loop()
+
+    @property
+    def _here(self) -> Node:
+        """The node, for a call on its own loop. On another one it would run in two threads at once, and its
+        answers would wake nobody."""
+        if asyncio.get_running_loop() is not self._loop:
+            raise RuntimeError(
+                "the node belongs to another event loop, that of its run_node; from another thread use "
+                "asyncio.run_coroutine_threadsafe"
+            )
+        return self._node
 
     async def ready(self, timeout: float = READY_TIMEOUT) -> None:
         """Wait until the node has its id, its values and its neighbours, or has found that it is alone.
 
         Raises `NotReady` after `timeout` seconds.
         """
-        await _future(self._node.ready(timeout))
+        await _future(self._here.ready(timeout))
 
     @property
     def p2p_address(self) -> str:
@@ -61,11 +73,11 @@ class AsyncioNode:
 
     async def put(self, value: bytes, *, key: Key, ttl: int = 0, replication: int = 0) -> Receipt:
         """As `Client.put`."""
-        return await _future(self._node.put(value, key=key, ttl=ttl, replication=replication))
+        return await _future(self._here.put(value, key=key, ttl=ttl, replication=replication))
 
     async def put_content(self, value: bytes, *, ttl: int = 0, replication: int = 0) -> Receipt:
         """As `Client.put_content`."""
-        return await _future(self._node.put_content(value, ttl=ttl, replication=replication))
+        return await _future(self._here.put_content(value, ttl=ttl, replication=replication))
 
     async def put_signed(
         self,
@@ -80,7 +92,7 @@ class AsyncioNode:
     ) -> Receipt:
         """As `Client.put_signed`."""
         return await _future(
-            self._node.put_signed(value, owner, salt, seq, cas, ttl=ttl, replication=replication)
+            self._here.put_signed(value, owner, salt, seq, cas, ttl=ttl, replication=replication)
         )
 
     async def delete(
@@ -93,15 +105,15 @@ class AsyncioNode:
         replication: int = 0,
     ) -> Receipt | None:
         """As `Client.delete`."""
-        return await _future(self._node.delete(owner, salt, seq, cas, replication=replication))
+        return await _future(self._here.delete(owner, salt, seq, cas, replication=replication))
 
     async def get(self, key: Key) -> Value | None:
         """As `Client.get`."""
-        return await _future(self._node.get(key))
+        return await _future(self._here.get(key))
 
     async def get_content(self, key: Key) -> Value | None:
         """As `Client.get_content`."""
-        return await _future(self._node.get_content(key))
+        return await _future(self._here.get_content(key))
 
     async def put_file(
         self,
@@ -117,7 +129,7 @@ class AsyncioNode:
     ) -> StoredFile:
         """As `Client.put_file`."""
         return await _future(
-            self._node.put_file(
+            self._here.put_file(
                 source,
                 owner=owner,
                 salt=salt,
@@ -138,15 +150,15 @@ class AsyncioNode:
         progress: ReportProgress | None = None,
     ) -> FetchedFile | None:
         """As `Client.get_file`."""
-        return await _future(self._node.get_file(address, target, max_bytes=max_bytes, progress=progress))
+        return await _future(self._here.get_file(address, target, max_bytes=max_bytes, progress=progress))
 
     async def file_keys(self, address: str) -> list[bytes] | None:
         """As `Client.file_keys`."""
-        return await _future(self._node.file_keys(address))
+        return await _future(self._here.file_keys(address))
 
     async def watch(self, key: Key) -> AsyncGenerator[Value | None, None]:
         """As `Client.watch`; it ends when the node stops."""
-        values = self._node.watch(key)
+        values = self._here.watch(key)
         try:
             while (following := await _future(Deferred.fromCoroutine(_next(values)))) is not None:
                 yield following[0]
@@ -155,11 +167,11 @@ class AsyncioNode:
 
     async def keep(self, key: Key, *, ttl: int = 0, replication: int = 0) -> KeptValue:
         """As `Node.keep`."""
-        return await _future(self._node.keep(key, ttl=ttl, replication=replication))
+        return await _future(self._here.keep(key, ttl=ttl, replication=replication))
 
     async def unkeep(self, key: Key) -> bool:
         """As `Node.unkeep`."""
-        return await _future(self._node.unkeep(key))
+        return await _future(self._here.unkeep(key))
 
     def kept(self) -> list[KeptValue]:
         """As `Node.kept`."""

@@ -101,3 +101,22 @@ class AsyncioTests(BothClients, SynchronousTestCase):
                 self.assertLessEqual(len(asyncio.all_tasks()), 2)
 
         asyncio.run(main())
+
+    def test_other_loop(self) -> None:
+        """A call, or a close, on another loop is refused at once, and disturbs nothing on the first one."""
+        node = self.node()
+
+        async def main() -> None:
+            async with dht14.aio.Client(node.address) as client:
+                await client.put(b"x", key="a")
+                for call in (client.get, client.watch, client.close):
+                    arguments = () if call == client.close else ("a",)
+                    with self.assertRaisesRegex(RuntimeError, "another event loop"):
+                        await asyncio.to_thread(asyncio.run, first_of(call(*arguments)))
+                self.assertIsNotNone(await asyncio.wait_for(client.get("a"), 5))
+
+        asyncio.run(main())
+
+
+async def first_of(call: Any) -> Any:
+    return await (anext(call) if hasattr(call, "__anext__") else call)

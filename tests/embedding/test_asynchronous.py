@@ -34,6 +34,10 @@ with tempfile.TemporaryDirectory() as folder:
 """
 
 
+async def _awaited(call: Any) -> Any:
+    return await call
+
+
 class RunNodeTests(SynchronousTestCase):
     """Nodes on loops of their own, inside trial, whose reactor stands still meanwhile."""
 
@@ -49,6 +53,24 @@ class RunNodeTests(SynchronousTestCase):
         self.assertEqual([thread for thread in threading.enumerate() if thread.name == "database"], [])
         for folder in self.folder.iterdir():
             DataDir.open(str(folder)).close()
+
+    def test_other_loop(self) -> None:
+        """A call from the loop of another thread is refused at once; one that is handed over is answered."""
+
+        async def main() -> None:
+            loop = asyncio.get_running_loop()
+            async with self.node() as one:
+                await one.put(b"hello", key="greeting")
+                for call in (one.get("greeting"), one.put(b"x", key="other"), anext(one.watch("greeting"))):
+                    with self.assertRaisesRegex(RuntimeError, "another event loop"):
+                        await asyncio.to_thread(asyncio.run, _awaited(call))
+                handed_over = asyncio.run_coroutine_threadsafe(one.get("greeting"), loop)
+                found = await asyncio.to_thread(handed_over.result, TIMEOUT)
+                assert found is not None
+                self.assertEqual(found.value, b"hello")
+
+        asyncio.run(main())
+        self.assert_nothing_left()
 
     def test_two_nodes(self) -> None:
         """What is put at one node is found at the other, and by a client on the same loop."""
