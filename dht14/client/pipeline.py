@@ -134,15 +134,15 @@ class Pipeline:
     def _own_loop(self) -> asyncio.AbstractEventLoop:
         """Return the running loop, the only one that ever uses this pipeline.
 
-        A call of another one would wait for ever, and break what goes on in the first: nothing here is locked.
+        A call of another one would wait for ever, and break what goes on in the first: nothing is locked.
         """
         running = asyncio.get_running_loop()
         if self._loop is None:
             self._loop = running
         elif self._loop is not running:
             raise RuntimeError(
-                "the client belongs to another event loop, that of its first call: make one for each loop; from "
-                "another thread use dht14.Client, or asyncio.run_coroutine_threadsafe"
+                "the client belongs to another event loop, that of its first call: make one for each loop; "
+                "from another thread use dht14.Client, or asyncio.run_coroutine_threadsafe"
             )
         return running
 

@@ -4,9 +4,9 @@ import argparse
 from collections.abc import Collection
 
 from dht14.client.errors import DhtError
-from dht14.cmd.admin_client import AdminClient, add_admin_arguments, admin_client
+from dht14.cmd.admin_client import AdminClient, add_admin_arguments
 from dht14.cmd.command_error import DONE, NOT_DONE, CommandError
-from dht14.cmd.kept import UnkeptJson, keep_keys, keep_value, kept_line
+from dht14.cmd.kept import UnkeptJson, keep_keys, keep_value, keeping_client, kept_line
 from dht14.cmd.keys import add_key_argument, parse_key
 from dht14.cmd.node_arguments import add_api_argument, add_replication_argument, api_address
 from dht14.cmd.output import print_json, print_status
@@ -43,7 +43,7 @@ def run_keep(args: argparse.Namespace) -> int:
     """Keep a value, or all values of a file, and return the exit code."""
     if args.key.startswith(SCHEME):
         return _keep_all(args)
-    kept = keep_value(admin_client(args), parse_key(args.key), b"", None, args.ttl, args.replication)
+    kept = keep_value(keeping_client(args), parse_key(args.key), b"", None, args.ttl, args.replication)
     if args.json:
         print_json({**kept})
     else:
@@ -54,7 +54,7 @@ def run_keep(args: argparse.Namespace) -> int:
 def _keep_all(args: argparse.Namespace) -> int:
     from dht14.cmd.file_commands import file_keys
 
-    client = admin_client(args)
+    client = keeping_client(args)
     keys = file_keys(args)
     refused = list(keep_keys(client, keys, args.ttl, args.replication))
     if refused:
@@ -85,7 +85,7 @@ def run_unkeep(args: argparse.Namespace) -> int:
     """Take a value, or all values of a file, off the list and return the exit code."""
     if args.key.startswith(SCHEME):
         return _unkeep_all(args)
-    answer = admin_client(args).send("DELETE", f"/v1/kept/{parse_key(args.key).hex()}", UnkeptJson)
+    answer = keeping_client(args).send("DELETE", f"/v1/kept/{parse_key(args.key).hex()}", UnkeptJson)
     if args.json:
         print_json({**answer})
     else:
@@ -96,7 +96,7 @@ def run_unkeep(args: argparse.Namespace) -> int:
 def _unkeep_all(args: argparse.Namespace) -> int:
     from dht14.cmd.file_commands import file_keys
 
-    client = admin_client(args)
+    client = keeping_client(args)
     keys = file_keys(args)
     shared = _shared_parts(args, client, keys)
     ended = 0

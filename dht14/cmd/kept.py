@@ -1,19 +1,25 @@
 """`dht14 kept`: the values that a node renews, and what `keep` and `put --keep` share with it."""
 
 import argparse
+import ipaddress
 import json
+import os
+import socket
 from collections.abc import Iterator, Sequence
 from typing import TypedDict
 
+from dht14.client.address import format_address, parse_address
 from dht14.client.blocking import Client
 from dht14.client.errors import DhtError
 from dht14.client.file_values import StoredFile
 from dht14.cmd.admin_client import AdminClient, add_admin_arguments, admin_client
-from dht14.cmd.command_error import NOT_DONE, CommandError
+from dht14.cmd.command_error import NOT_DONE, WRONG_USAGE, CommandError
+from dht14.cmd.node_arguments import api_address
 from dht14.cmd.pages import add_limit_argument, pages_of, print_pages
 from dht14.cmd.progress import duration
 from dht14.cmd.table import Cell, Column, ago, byte_size, until
-from dht14.net.admin.view import KeptPageJson, KeptValueJson
+from dht14.kademlia.contact import Address
+from dht14.net.admin.view import KeptPageJson, KeptValueJson, StatusJson
 from dht14.records.receipt import PutOutcome, Receipt
 
 KEYS_AT_ONCE = 32
@@ -53,12 +59,65 @@ class KeptManyJson(TypedDict):
     refused: list[RefusedKeyJson]
 
 
+# The node that keeps
+
+
+def keeping_client(args: argparse.Namespace) -> AdminClient:
+    """Find the admin surface of the node that keeps values.
+
+    An API that was named by its address alone says nothing about where the surface of its node is: that is
+    sought in the default place, where another node of this host may be. Raises `CommandError` then.
+    """
+    client = admin_client(args)
+    is_named = args.api_address is not None or "DHT14_NODE_API_ADDRESS" in os.environ
+    if is_named and args.data_dir is None and args.admin_address is None:
+        asked = api_address(args)
+        listening = client.get("/v1/status", StatusJson)["api_address"]
+        if listening is None or not _is_same(asked, parse_address(listening)):
+            has = "no API" if listening is None else f"its API at {listening}"
+            raise CommandError(
+                WRONG_USAGE,
+                f"the node at {client.place} would keep the value, but it has {has}, not at "
+                f"{format_address(*asked)}; say with --data-dir (or --admin-address) which node keeps",
+            )
+    return client
+
+
+def _is_same(asked: Address, listening: Address) -> bool:
+    """Whether who connects to `asked` reaches what listens at `listening` on this host."""
+    if asked[1] != listening[1]:
+        return False
+    hosts = _ip_addresses(asked[0])
+    bound = _ip_addresses(listening[0])
+    if any(ipaddress.ip_address(host).is_unspecified for host in bound):
+        return any(map(_is_of_this_host, hosts))
+    return bool(hosts & bound)
+
+
+def _ip_addresses(host: str) -> set[str]:
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        return set()
+    return {str(address[0]).partition("%")[0] for *_, address in found}
+
+
+def _is_of_this_host(address: str) -> bool:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind((address, 0))
+        except OSError:
+            return False
+    return True
+
+
 # For put --keep
 
 
 def keeping_node(args: argparse.Namespace) -> AdminClient:
     """Find the node that is to keep what a put stores, before anything is put. Raises `CommandError`."""
-    client = admin_client(args)
+    client = keeping_client(args)
     client.get("/v1/kept", KeptPageJson, limit=1)
     return client
 

@@ -10,7 +10,7 @@ from dht14.client.blocking import Client
 from dht14.client.errors import DhtError, FileFailed
 from dht14.client.file_values import StoredFile
 from dht14.cmd.admin_client import AdminClient
-from dht14.cmd.command_error import NO_NODE, NOT_DONE, CommandError
+from dht14.cmd.command_error import NO_NODE, NOT_DONE, WRONG_USAGE, CommandError
 from dht14.cmd.kept import KEYS_AT_ONCE, keep_file, keep_keys, keep_put
 from dht14.files.manifest import PIECE_BYTES, Manifest
 from dht14.records.receipt import NoRecord, PutOutcome, Receipt
@@ -62,6 +62,29 @@ class KeepTests(KeptCommandCase):
         self.assertIn("the list is full. Raise it.", outcome.error)
         answer = self.ask("keep", KEY, "--json", answers={path: FULL})
         self.assertEqual((answer.code, json.loads(answer.out)["error"]), (NOT_DONE, "no_room"))
+
+    def test_other_node(self) -> None:
+        """An API that is named alone must be that of the node that is found: else another one would keep."""
+        self.patch(os, "environ", {**os.environ, "DHT14_NODE_DATA_DIR": self.data_dir})
+        commands = (("put", KEY, "hello", "--keep"), ("keep", KEY), ("unkeep", KEY))
+        for own, asked, is_same in (
+            ("0.0.0.0:7404", "127.0.0.1:7404", True),
+            ("[::]:7404", "localhost:7404", True),
+            ("127.0.0.1:7404", "localhost:7404", True),
+            ("127.0.0.2:7404", "127.0.0.1:7404", False),
+            ("0.0.0.0:7400", "127.0.0.1:7404", False),
+            ("0.0.0.0:7404", "192.0.2.1:7404", False),
+            (None, "127.0.0.1:7404", False),
+        ):
+            for command in commands:
+                self.remove_socket()
+                with AdminServer(self.data_dir, {"/v1/status": STATUS | {"api_address": own}}) as node:
+                    outcome = run(*command, "--api-address", asked)
+                reached = [path for path in node.paths if path.startswith("/v1/kept")]
+                self.assertEqual(bool(reached), is_same, (own, asked, command))
+                if not is_same:
+                    self.assertEqual(outcome.code, WRONG_USAGE)
+                    self.assertIn("--data-dir", outcome.error)
 
     def test_unkeep(self) -> None:
         """A key is let go; one that is not kept is an error."""
