@@ -7,6 +7,7 @@ VoidPhone share: `shared_file` says what of it is ours.
 
 import configparser
 import difflib
+import itertools
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
@@ -14,7 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 import attrs
 
 from dht14.app import option_types, shared_file
-from dht14.app.options import SECTIONS, NodeSettings, Role, Settings
+from dht14.app.options import SECTIONS, AdminSocket, NodeSettings, Role, Settings
 from dht14.errors import ConfigError
 
 T = TypeVar("T")
@@ -58,6 +59,8 @@ def load(
     texts = _texts(file, environment or {}, options or {}, seeds)
     folder = os.path.dirname(os.path.abspath(path)) if path is not None else os.curdir
     settings = validated(_settings(role, _with_key_file_below(folder, texts)))
+    if role is Role.NODE:
+        _refuse_shared_ports(settings.node)
     return attrs.evolve(settings, unused=file.unused)
 
 
@@ -310,3 +313,28 @@ def validated(settings: Settings) -> Settings:
     if (limiter.requests_per_second or limiter.loopback_rate) and not limiter.burst_size:
         raise ConfigError("[rate_limiter] burst_size must be at least 1 unless requests_per_second is 0")
     return settings
+
+
+def _refuse_shared_ports(node: NodeSettings) -> None:
+    """Raise `ConfigError` where two TCP ports of the node are the same one: it would find the second of them
+    in use, by itself. A bootstrap node has one TCP port at the most."""
+    ports = {"p2p_address": node.p2p_address, "api_address": node.api_address}
+    if not isinstance(node.admin_address, AdminSocket):
+        ports["admin_address"] = node.admin_address
+    for (name, (host, port)), (other_name, (other, other_port)) in itertools.combinations(ports.items(), 2):
+        if port == other_port and _is_host_shared(host, other):
+            why = "; p2p_address takes the port of its number for TCP, too" if name == "p2p_address" else ""
+            raise ConfigError(
+                f"[node] {other_name}: port {port} is that of {name}{why}; give each a port of its own"
+            )
+
+
+def _is_host_shared(one: str, other: str) -> bool:
+    """Whether who listens at one host takes the port of the other as well. Names are not resolved here."""
+    if one == other:
+        return True
+    return any(
+        whole == everywhere and (":" in part) == (":" in whole)
+        for whole, part in ((one, other), (other, one))
+        for everywhere in ("0.0.0.0", "::")
+    )

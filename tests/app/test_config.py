@@ -285,6 +285,27 @@ class RefusalTests(ConfigTestCase):
         for path in ("/data/c#/node", "/a b/c", "./~x", "/it's/x", "/a$b"):
             self.assertEqual(self.load(f"[node]\ndata_dir = {path}\n").node.data_dir, path)
 
+    def test_shared_ports(self):
+        """Two TCP ports of a node with one number are refused, where they are at one host. A bootstrap node
+        has no API."""
+        p2p = "[node]\np2p_address = {}\napi_address = {}\nadmin_address = {}\n"
+        for addresses, words in (
+            (("0.0.0.0:8000", "0.0.0.0:8000", "unix"), ("api_address: port 8000", "p2p_address", "TCP")),
+            (("0.0.0.0:8000", "127.0.0.1:8000", "none"), ("api_address: port 8000", "p2p_address")),
+            (("[::1]:8000", "[::]:8000", "unix"), ("api_address: port 8000", "p2p_address")),
+            (("0.0.0.0:8000", "localhost:7400", "localhost:7400"), ("admin_address: port 7400", "api_addr")),
+            (("0.0.0.0:7480", "localhost:7400", "localhost:7480"), ("admin_address: port 7480", "TCP")),
+        ):
+            refusal = self.refusal(p2p.format(*addresses))
+            for word in words:
+                self.assertIn(word, refusal)
+        for addresses in (
+            ("127.0.0.1:8000", "127.0.0.2:8000", "unix"),
+            ("0.0.0.0:8000", "[::1]:8000", "none"),
+        ):
+            self.load(p2p.format(*addresses))
+        config.load(Role.BOOTSTRAP, self.file(p2p.format("0.0.0.0:7400", "0.0.0.0:7400", "unix")))
+
     def test_bounds_told(self):
         """A number out of range is refused with the range."""
         self.assertIn("from 1 to 20", self.refusal("[storage]\nreplication = 21\n"))
