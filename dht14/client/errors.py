@@ -47,6 +47,11 @@ class Unanswered(TimedOut):
     """The node answered, but the nodes that should know the value did not. The value may exist; try again."""
 
 
+def is_silence(error: DhtError) -> bool:
+    """Whether it says that a node said nothing, for as long as a call waits."""
+    return type(error) is TimedOut and error.args != (UNFINISHED,)
+
+
 class NotReady(DhtError):
     """The node mines its node id, opens its values or joins; `dht14 wait` waits until it is ready. Or it is
     stopping. A put was not begun."""

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Coroutine
 from typing import Any, Protocol, TypeVar
 
 from dht14.client.answers import Receipt, Value
-from dht14.client.errors import DhtError, Forged, NoNode, NotReady, Refused, TimedOut
+from dht14.client.errors import DhtError, Forged, NoNode, NotReady, Refused, TimedOut, is_silence
 from dht14.client.file_loop import FileLoop
 from dht14.client.keys import Key
 from dht14.client.plans import Owner
@@ -93,6 +93,9 @@ class ClientStore:
             if error.reason in _WRONG:
                 return Hope.NONE
             return Hope.SMALL if error.reason in FULL else Hope.GREAT
+        if is_silence(error):
+            # One that never answered may be suspended, or no node at all.
+            return Hope.SLOW if self._was_answered else Hope.NONE
         if isinstance(error, NotReady | TimedOut):
             return Hope.GREAT
         return Hope.SMALL if isinstance(error, Forged) else Hope.NONE

@@ -89,10 +89,21 @@ def ask(address: Address, request: ApiRequest, timeout: float = ANSWER_TIMEOUT) 
         return ask_once(address, request, timeout)
     except TimedOut:
         # Something listens there, perhaps a node that is not ready yet.
-        message = f"the node at {format_address(*address)} does not answer in time"
-        raise CommandError(NO_NODE, message, "no_node", address=format_address(*address)) from None
+        raise silent_error(address) from None
     except NoNode as error:
         raise no_node_error(address, error.problem) from None
+
+
+def silent_error(address: Address) -> CommandError:
+    """Make the error of a command that something took the connection of, but did not answer."""
+    where = format_address(*address)
+    return CommandError(
+        NO_NODE,
+        f"the node at {where} does not answer in time: it is suspended or overloaded, or no DHT node; see "
+        "its log, or name another with --api-address",
+        "no_node",
+        address=where,
+    )
 
 
 def no_node_error(address: Address, why: str) -> CommandError:

@@ -19,6 +19,7 @@ from dht14.client.errors import (
     TimedOut,
     TooLarge,
     Unanswered,
+    is_silence,
 )
 from dht14.client.file_store import FULL
 from dht14.client.file_values import FetchedFile, FileProgress, FileTarget, StoredFile
@@ -28,7 +29,7 @@ from dht14.cmd.file_progress import TransferLine, bytes_text, storage_line
 from dht14.cmd.keys import parse_key, parse_salt
 from dht14.cmd.node_arguments import api_address
 from dht14.cmd.output import print_bytes, print_json, print_status
-from dht14.cmd.progress import counted
+from dht14.cmd.progress import Ticker, counted
 from dht14.cmd.results import not_found_error
 from dht14.cmd.signing import check_version_numbers, load_owner_key
 from dht14.files.address import format_address
@@ -52,6 +53,8 @@ class _Transfer:
 
     def __init__(self, doing: str) -> None:
         self._line = TransferLine(sys.stderr, doing)
+        self.is_watched = True
+        """Whether a standstill is told; not where somebody types the file."""
         self._doing = doing
         self._last: FileProgress | None = None
         self._is_announced = doing != "stored"
@@ -74,8 +77,14 @@ class _Transfer:
     @contextmanager
     def reported(self, args: argparse.Namespace) -> Iterator[None]:
         """Report every end but a good one, with how far the file has come. Raises `CommandError`."""
+        ticks = Ticker(self._line.tick)
+        if self.is_watched:
+            ticks.begin()
         try:
-            yield
+            try:
+                yield
+            finally:
+                ticks.end()
         except KeyboardInterrupt:
             self._line.end()
             if self._last is not None and self._last.bytes_done:
@@ -104,6 +113,7 @@ def run_put(args: argparse.Namespace, source: BinaryIO, keeping: "AdminClient | 
         owner = load_owner_key(args.sign)
         check_version_numbers(args)
     transfer = _Transfer("stored")
+    transfer.is_watched = not source.isatty()
     with transfer.reported(args), file_client(args) as client:
         stored = client.put_file(
             source,
@@ -231,6 +241,8 @@ def file_failure(node: tuple[str, int], error: DhtError) -> CommandError:
     where = address.format_address(*node)
     if isinstance(cause, NoNode) and not facts.get("bytes"):
         return api_client.no_node_error(node, cause.problem)
+    if is_silence(cause) and not facts.get("bytes"):
+        return api_client.silent_error(node)
     if isinstance(cause, NoNode):
         return CommandError(NO_NODE, text, "no_node", address=where, **facts)
     if isinstance(cause, NotReady):

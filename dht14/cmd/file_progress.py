@@ -1,5 +1,6 @@
 """Lines about a file that is put or fetched: what it takes, how far it is, what became of it."""
 
+import threading
 import time
 from collections import deque
 from collections.abc import Callable
@@ -29,10 +30,27 @@ class TransferLine:
         self._line = RewrittenLine(stream, clock())
         self._moved: deque[tuple[float, int]] = deque()
         """Times, and the bytes that were done by then."""
+        self._last = FileProgress(bytes_done=0, bytes_total=None)
+        self._heard_at = clock()
+        self._lock = threading.Lock()
+        """The client reports from its thread, and the ticks come from another one."""
 
     def update(self, progress: FileProgress) -> None:
         """Show how far the file is, unless that was just shown."""
-        now = self._clock()
+        with self._lock:
+            self._update(progress, self._clock())
+
+    def tick(self) -> None:
+        """Show that nothing moves, if that is so. Call it every second or so."""
+        with self._lock:
+            now = self._clock()
+            still = now - self._heard_at
+            if still >= self._line.patience and self._line.is_due(now):
+                line = f"{self._doing}{self._amount(self._last)}; no progress for {duration(still)}"
+                self._line.show(line, self._bar(self._last))
+
+    def _update(self, progress: FileProgress, now: float) -> None:
+        self._last, self._heard_at = progress, now
         if not self._moved or now - self._moved[-1][0] >= TERMINAL_INTERVAL:
             self._moved.append((now, progress.bytes_done))
         while len(self._moved) > 2 and now - self._moved[1][0] >= RATE_SECONDS:

@@ -19,6 +19,31 @@ LOG_INTERVAL = 10.0
 """Seconds between two lines elsewhere: they show a later reader that the job goes on."""
 
 
+class Ticker:
+    """Calls a function once a second from a thread of its own, so that a standstill can be told."""
+
+    def __init__(self, call: Callable[[], None]) -> None:
+        self._call = call
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def begin(self) -> None:
+        """Begin to call."""
+        self._thread.start()
+
+    def end(self) -> None:
+        """Call no more, from now on."""
+        self._over.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _run(self) -> None:
+        # The job must go on when the reader of stderr has ended.
+        with suppress(OSError, ValueError):
+            while not self._over.wait(NOTICE_DELAY):
+                self._call()
+
+
 class RewrittenLine:
     """A line that is rewritten on a terminal; elsewhere each one is a new line, and there are fewer."""
 
@@ -27,6 +52,11 @@ class RewrittenLine:
         self._stream = stream
         self._printed_at = now
         self._is_terminal = stream is not None and stream.isatty()
+
+    @property
+    def patience(self) -> float:
+        """Seconds without news after which a reader wants to know that."""
+        return NOTICE_DELAY if self._is_terminal else LOG_INTERVAL
 
     def is_due(self, now: float) -> bool:
         """Whether it is time to show another line; True counts as shown."""

@@ -21,6 +21,8 @@ class Hope(Enum):
 
     GREAT = (0.5, 1.0, 2.0, 4.0, 8.0, 8.0, 8.0, 8.0, 8.0, 8.0)
     """A node restarts, joins, or is overloaded."""
+    SLOW = (0.5, 2.0, 4.0)
+    """A node is silent: each try takes as long as a client waits, so these few take a minute, too."""
     SMALL = (0.5, 1.5, 3.0)
     """Holders are full, or nobody has found the value."""
     NONE = ()

@@ -47,6 +47,25 @@ class TransferLineTests(SynchronousTestCase):
         self.assertEqual(len(lines), int(25 / LOG_INTERVAL))
         self.assertEqual(lines[0], "stored 9.0 MB, 1.0 MB/s")
 
+    def test_standstill(self) -> None:
+        """That nothing moves is told after a second on a terminal, elsewhere every 10 s, also before the
+        first news. What moves is not disturbed."""
+        for stream, first, count in ((Terminal(), 1, 100), (io.StringIO(), int(LOG_INTERVAL), 3)):
+            line = self.line(stream)
+            for second in range(1, 31):
+                self.now += 1
+                line.tick()
+                self.assertEqual("no progress" in stream.getvalue(), second >= first, second)
+            self.assertLessEqual(stream.getvalue().count("no progress"), count)
+            self.assertIn("stored 0 bytes; no progress for 30 s", stream.getvalue())
+            line.update(FileProgress(bytes_done=20_000_000, bytes_total=80_000_000))
+            shown = stream.getvalue()
+            line.tick()
+            self.assertEqual(stream.getvalue(), shown)
+            self.now += LOG_INTERVAL
+            line.tick()
+            self.assertIn("stored 25 %, 20.0 MB of 80.0 MB; no progress for 10 s", stream.getvalue())
+
     def test_rate(self) -> None:
         """The rate is that of the last seconds."""
         stream = io.StringIO()
