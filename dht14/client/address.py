@@ -7,7 +7,9 @@ DEFAULT_ADDRESS = "127.0.0.1:7400"
 
 
 def parse_address(address: str) -> tuple[str, int]:
-    """Return host and port of `HOST:PORT` or `[IPV6]:PORT`. Raises ValueError."""
+    """Return host and port of `HOST:PORT` or `[IPV6]:PORT`. Raises ValueError, TypeError."""
+    if not isinstance(address, str):
+        raise TypeError(f"an address is a text, HOST:PORT, not {type(address).__name__}")
     host, _, port = address.rpartition(":")
     bracketed = host.startswith("[") and host.endswith("]")
     if not host or (":" in host and not bracketed) or not re.fullmatch("[0-9]{1,5}", port):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar, final
 from dht14.client import plans
 from dht14.client.address import DEFAULT_ADDRESS, parse_address
 from dht14.client.answers import Receipt, Value
+from dht14.client.arguments import check_keys, checked_timeout
 from dht14.client.channel import ANSWER_TIMEOUT, NodeDialect
 from dht14.client.errors import DhtError
 from dht14.client.feeds import Feed, News, Pause
@@ -48,8 +49,7 @@ class Client:
         """`address` is `HOST:PORT` or `[IPV6]:PORT`; a request that is not answered within `timeout`
         seconds fails with `TimedOut`; `connections` (1 to 64) help where slow replies hold up others.
         Raises ValueError."""
-        if timeout <= 0 or not 1 <= connections <= 64:
-            raise ValueError("timeout is more than 0 s, connections is 1 to 64")
+        timeout = checked_timeout(timeout, connections)
         dialect = NodeDialect(address)
         self._pipelines = [Pipeline(*parse_address(address), dialect, timeout) for _ in range(connections)]
 
@@ -132,6 +132,7 @@ class Client:
 
         Raises `Incomplete` at the end where some failed; it has the results of all.
         """
+        check_keys(keys)
         return await _run_many((partial(self.get, key) for key in keys), concurrency)
 
     async def put_many(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeVar, final
 from dht14.client import plans
 from dht14.client.address import DEFAULT_ADDRESS, parse_address
 from dht14.client.answers import Receipt, Value
+from dht14.client.arguments import check_keys, checked_timeout
 from dht14.client.channel import ANSWER_TIMEOUT, Exchange, NodeDialect
 from dht14.client.errors import DhtError
 from dht14.client.feeds import Feed, News, Pause
@@ -45,8 +46,7 @@ class Client:
         """`address` is `HOST:PORT` or `[IPV6]:PORT`; a request that is not answered within `timeout`
         seconds fails with `TimedOut`; `connections` (1 to 64) is how many calls run at a time. Raises
         ValueError."""
-        if timeout <= 0 or not 1 <= connections <= 64:
-            raise ValueError("timeout is more than 0 s, connections is 1 to 64")
+        timeout = checked_timeout(timeout, connections)
         host, port = parse_address(address)
         self._address, self._timeout = address, timeout
         self._pool = ConnectionPool(host, port, timeout, connections)
@@ -127,6 +127,7 @@ class Client:
 
         Raises `Incomplete` at the end where some failed; it has the results of all.
         """
+        check_keys(keys)
         return complete(self._run_many((plans.get(key) for key in keys), concurrency))
 
     def put_many(

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import aclosing, contextmanager
 from typing import BinaryIO, cast
 
+from dht14.client.arguments import check_salt, checked_hints
 from dht14.client.errors import DhtError, FileFailed, NotAFile, TooLarge
 from dht14.client.file_loop import FileLoop
 from dht14.client.file_store import ClientStore, ValueClient
@@ -20,7 +21,7 @@ from dht14.client.file_values import (
     StoredFile,
 )
 from dht14.client.part_file import PartFile
-from dht14.client.plans import Owner, check_salt, load_owner
+from dht14.client.plans import Owner, load_owner
 from dht14.files.address import encode_link, format_address, parse_address
 from dht14.files.content_store import Missing, NoManifest, StoreTrouble, TransferFailed
 from dht14.files.download import FileTree, fetch, find_tree, list_keys, list_pieces
@@ -47,6 +48,7 @@ async def put_file(
 ) -> StoredFile:
     """As `dht14.aio.Client.put_file`."""
     report = progress or _ignore
+    checked_hints(ttl, replication)
     if owner is not None:
         # A wrong key is known before anything is stored.
         owner = load_owner(owner)
@@ -239,6 +241,8 @@ def _opened(file: FileSource, mode: str) -> Iterator[BinaryIO]:
     if isinstance(file, str | os.PathLike):
         with open(file, mode, buffering=0) as opened:
             yield cast(BinaryIO, opened)
+    elif not hasattr(file, "read" if mode == "rb" else "write"):
+        raise TypeError(f"a file is a path or an open binary file, not {type(file).__name__}")
     else:
         yield file
 

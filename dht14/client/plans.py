@@ -8,12 +8,13 @@ from collections.abc import Generator
 from typing import TYPE_CHECKING, TypeVar, Union
 
 from dht14.client.answers import Receipt, Value, receipt_from, value_from
+from dht14.client.arguments import check_salt, checked_hints, value_bytes, whole
 from dht14.client.errors import DhtError, Incomplete, Refused, TooLarge
 from dht14.client.keys import Key, content_key, key_of
 from dht14.errors import Malformed
 from dht14.kademlia.keyspace import id_to_bytes
 from dht14.kademlia.parameters import MAX_VALUE
-from dht14.records.envelope import MAX_SALT, MAX_SEQ, key_of_owner, overhead
+from dht14.records.envelope import MAX_SEQ, key_of_owner, overhead
 from dht14.records.receipt import PutReason
 from dht14.wire.api_messages import ApiReply, ApiRequest, GetRecord, PutWithReceipt
 
@@ -93,6 +94,7 @@ def _put_envelope(
     # Whatever signs is imported where it is needed: it takes as long as all the rest.
     from dht14.records.signing import public_key_of, sign_envelope
 
+    seq, cas = _number("seq", seq), _number("cas", cas)
     private_key = load_owner(owner)
     key = id_to_bytes(key_of_owner(public_key_of(private_key), salt))
     if seq is None and cas is not None:
@@ -107,6 +109,10 @@ def _put_envelope(
             seq = first_version(now)
     envelope = sign_envelope(private_key, seq, payload, salt=salt, cas=cas)
     return receipt_from((yield put_request(key, envelope.encode(), ttl, replication)))
+
+
+def _number(name: str, number: int | None) -> int | None:
+    return None if number is None else whole(name, number)
 
 
 def next_version(present: int) -> tuple[int, int]:
@@ -124,42 +130,20 @@ def first_version(now: float) -> int:
 
 
 def put_request(key: bytes, value: bytes, ttl: int, replication: int) -> PutWithReceipt:
-    """Return the request that stores these bytes. Raises ValueError."""
-    if not 0 <= ttl <= 0xFFFF:
-        raise ValueError(f"ttl is 0 to 65535 seconds, not {ttl}")
-    if not 0 <= replication <= 0xFF:
-        raise ValueError(f"replication is 0 to 255 nodes, not {replication}")
-    return PutWithReceipt(ttl, replication, key, value)
-
-
-def value_bytes(value: bytes) -> bytes:
-    """Return the bytes of a value. Raises TypeError, `TooLarge`, and ValueError for an empty one."""
-    if not isinstance(value, bytes):
-        if not isinstance(value, bytearray | memoryview):
-            raise TypeError(f"a value is bytes, not {type(value).__name__}")
-        value = bytes(value)
-    if not value:
-        raise ValueError("the value is empty; it must have 1 byte or more")
-    if len(value) > MAX_VALUE:
-        raise TooLarge(len(value), MAX_VALUE)
-    return value
-
-
-def check_salt(salt: bytes) -> bytes:
-    """Return the salt. Raises ValueError where it is too long."""
-    if len(salt) > MAX_SALT:
-        raise ValueError(f"the salt has {len(salt)} bytes; it may have {MAX_SALT}")
-    return salt
+    """Return the request that stores these bytes. Raises ValueError, TypeError."""
+    return PutWithReceipt(*checked_hints(ttl, replication), key, value)
 
 
 def load_owner(owner: Owner) -> "Ed25519PrivateKey":
-    """Return the private key of an owner. Raises ValueError, OSError."""
+    """Return the private key of an owner. Raises ValueError, TypeError, OSError."""
     from dht14.records.signing import load_key
 
     if isinstance(owner, str | os.PathLike):
         with open(owner, "rb") as file:
             owner = file.read()
     if not isinstance(owner, bytes):
+        if not hasattr(owner, "private_bytes_raw"):
+            raise TypeError(f"an owner is a private key, PEM bytes or a path, not {type(owner).__name__}")
         return owner
     try:
         return load_key(owner)

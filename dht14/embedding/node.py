@@ -14,6 +14,7 @@ from dht14.app.service import NodeService, build_node
 from dht14.client import file_transfer, plans
 from dht14.client.address import format_address
 from dht14.client.answers import Receipt, Value, value_from
+from dht14.client.arguments import checked_hints
 from dht14.client.errors import NotReady, TooManyWatches
 from dht14.client.file_loop import FileLoop
 from dht14.client.file_values import FetchedFile, FileSource, FileTarget, ReportProgress, StoredFile
@@ -268,6 +269,7 @@ class Node:
     # Inside
 
     async def _keep(self, key: Key, ttl: int, replication: int) -> KeptValue:
+        ttl, replication = checked_hints(ttl, replication)
         found = await self._running_service().readiness.get(id_from_bytes(key_of(key)))
         if isinstance(found, NoRecord):
             raise not_kept(found)

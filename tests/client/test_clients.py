@@ -1,3 +1,4 @@
+import io
 import time
 from pathlib import Path
 
@@ -189,8 +190,32 @@ class ClientCases(BothClients):
         self.assertRaises(ValueError, client.put_signed, b"x", b"no PEM")
         self.assertRaises(ValueError, client.put_signed, b"x", Owner().private_key, b"", 5, 5)
         self.assertRaises(ValueError, client.get_many, ["k"], concurrency=0)
+        self.assertRaises(TypeError, client.get_many, "keys")
+        self.assertRaises(TypeError, client.put_signed, b"x", 5)
+        self.assertRaises(TypeError, client.put_signed, b"x", Owner().private_key, "salt")
+        self.assertRaises(TypeError, client.put_signed, b"x", Owner().private_key, b"", 1.5)
+        self.assertRaises(TypeError, client.put_file, 5)
         for address in ("localhost", "::1:7400", "h:0", "h:65536", ":7400", "h:x"):
             self.assertRaises(ValueError, type(self).client, address)
+        self.assertRaises(TypeError, type(self).client, ("127.0.0.1", 7400))
+        for options in ({"timeout": 0}, {"timeout": float("nan")}, {"connections": 65}):
+            self.assertRaises(ValueError, type(self).client, "127.0.0.1:7400", **options)
+
+    def test_no_whole_number(self) -> None:
+        """A number that is none of a message raises at once, and holds up no other call."""
+        client = self.connect(self.node(), timeout=5.0)
+        client.put(b"x", key="k")
+        for options in ({"ttl": 60.0}, {"replication": 2.5}):
+            self.assertRaises(TypeError, client.put, b"x", key="k", **options)
+            self.assertRaises(TypeError, client.put_content, b"x", **options)
+            self.assertRaises(TypeError, client.put_file, io.BytesIO(b"x"), **options)
+        self.assertEqual(client.get("k").value, b"x")
+
+    def test_endless_timeout(self) -> None:
+        """A timeout may be as long as one likes."""
+        client = self.connect(self.node(), timeout=float("inf"))
+        client.put(b"x", key="k")
+        self.assertEqual(client.get("k").value, b"x")
 
     def test_batches(self) -> None:
         """Many values are put and found in order, some at a time."""

@@ -3,12 +3,13 @@ from typing import cast
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from dht14.client.answers import PutOutcome, Receipt
+from dht14.client.answers import Receipt
 from dht14.client.channel import ANSWER_TIMEOUT
 from dht14.client.errors import UNFINISHED, DhtError, NoNode, TimedOut, Unanswered
 from dht14.client.file_loop import AsyncioLoop
 from dht14.client.file_store import ClientStore, ValueClient
 from dht14.files.content_store import Hope, StoreTrouble, try_often
+from dht14.records.receipt import PutOutcome
 
 
 class _Client:
