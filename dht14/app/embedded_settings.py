@@ -47,6 +47,9 @@ def embedded_settings(
         raise TypeError("seeds is a list of addresses, not one text")
     for name in options:
         _refuse_unknown(name)
+    if not os.fspath(data_dir):
+        # More likely a variable that was never set than the working directory, which would get the files.
+        raise ConfigError("data_dir is empty; name a folder, or . for the working directory")
     node: dict[str, object] = {
         "data_dir": os.path.abspath(os.fspath(data_dir)),
         "p2p_address": _parsed(_address, "p2p", p2p),

@@ -169,7 +169,9 @@ class AdminClient:
             ) from None
         except TimeoutError:
             raise CommandError(
-                NO_NODE, f"the node at {self.place} did not answer within {TIMEOUT:g} s"
+                NO_NODE,
+                f"the node at {self.place} did not answer within {TIMEOUT:g} s: it is suspended or "
+                "overloaded; see its log",
             ) from None
         except HTTPException:
             raise self.stranger() from None

@@ -32,6 +32,13 @@ class EmbeddedSettingsTests(SynchronousTestCase):
             embedded_settings(Path("/x y#z"), (), "[::1]:8000", None, {}).node.data_dir, "/x y#z"
         )
 
+    def test_no_folder(self) -> None:
+        """An empty name is no folder: the files of the node would fill the working directory."""
+        error = self.assertRaises(ConfigError, embedded_settings, "", (), "127.0.0.1:0", None, {})
+        self.assertIn("data_dir", str(error))
+        here = embedded_settings(".", (), "127.0.0.1:0", None, {})
+        self.assertEqual(here.node.data_dir, str(Path.cwd()))
+
     def test_addresses(self) -> None:
         """Port 0 is accepted, unlike in the file; other addresses are checked as there."""
         self.assertEqual(settings("127.0.0.1:0").node.p2p_address, ("127.0.0.1", 0))
