@@ -135,9 +135,9 @@ class Stack:
 
     def stop_calls(self) -> None:
         """Let calls under way fail now, and every later one at once; leave no timer."""
-        self.node.lookups.begin_to_stop()
-        self.rpc.stop()
+        # What the failed calls end must know why they failed.
         self.node.lookups.stop()
+        self.rpc.stop()
         self.probe.stop()
 
     def watch_metrics(self) -> WatchMetrics:

@@ -13,7 +13,7 @@ from dht14.maintenance.periodic import Periodic
 from dht14.net.api.metrics import ApiMetrics
 from dht14.node.join import Retries
 from dht14.node.put import Policy
-from dht14.records.receipt import PutOutcome
+from dht14.records.receipt import NoRecord, PutOutcome
 from dht14.records.record import Record
 from dht14.records.store import Outcome, Verdict
 from dht14.security.hello_limiter import HELLOS_PER_ADDRESS
@@ -264,6 +264,23 @@ class StackTests(SynchronousTestCase):
             self.assertIsNone(value_of(self.successResultOf(got)))
             self.assertEqual(self.clock.getDelayedCalls(), [])
             self.assertEqual(self.flushLoggedErrors(), [])
+
+    def test_stop_get(self) -> None:
+        """A get that the stop of its own node cuts short knows nothing of what the others have: neither that
+        there is nothing, nor that its own copy is the newest. Content proves itself."""
+        one = self.start(self.stack(1), 1)
+        two = self.start(self.stack(FAR, StackOptions(seeds=(Seed(*address_of(1)),))), 2)
+        self.clock.run_until(BEGINNING + 5)
+        for stack, key, value, version in ((one, 99, b"new", 2), (one, 98, b"new", 2), (two, 98, b"old", 1)):
+            assert stack.store is not None
+            record = Record(key=key, value=value, version=version, expires_at=2 * BEGINNING, replication=8)
+            stack.store.offer(record, self.clock.seconds(), lambda verdict: None)
+        gets = [two.node.get(key) for key in (99, 98, 97)]
+        for one_get in gets:
+            self.assertNoResult(one_get)
+        self.stop(two)
+        gets.append(two.node.get(99))
+        self.assertEqual([self.successResultOf(get) for get in gets], [NoRecord.UNANSWERED] * 4)
 
     def test_stop_refresh(self) -> None:
         """A refresh under way, without any answers, does not delay the stop."""

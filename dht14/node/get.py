@@ -177,10 +177,11 @@ class RecordReader:
 
     def _result(self, replies: GetReplies, lookup: AnyLookup, found: Record | None) -> Record | NoRecord:
         if found is None:
+            if self._lookups.is_stopping:
+                return NoRecord.UNANSWERED
             if replies.last_resort is not None:
                 return replies.last_resort
-            is_certain = replies.are_certain(lookup) and not self._lookups.is_stopping
-            return NoRecord.NOT_FOUND if is_certain else NoRecord.UNANSWERED
+            return NoRecord.NOT_FOUND if replies.are_certain(lookup) else NoRecord.UNANSWERED
         if found.kind is not Kind.CONTENT and self._is_cut_short(replies, lookup):
             return NoRecord.UNANSWERED
         if self._observer is not None:
@@ -228,7 +229,8 @@ class RecordReader:
         return Comparison(
             best=race.best,
             is_over=is_over,
-            is_complete=replies.are_enough(lookup) and not is_doubtful and not is_agreed_above,
+            is_complete=replies.are_enough(lookup)
+            and not (is_doubtful or is_agreed_above or self._lookups.is_stopping),
         )
 
     def _replies(self, key: int, own: Record | None, content: bool, exhaustive: bool) -> GetReplies:

@@ -65,12 +65,9 @@ class Lookups:
         """The contacts of this node."""
         return self.neighbourhood.table
 
-    def begin_to_stop(self) -> None:
-        """The node stops: from now on all calls fail."""
-        self.is_stopping = True
-
     def stop(self) -> None:
-        """The node stops: leave no timer. Its `Rpc` has failed the calls under way."""
+        """The node stops: leave no timer. Its `Rpc` fails the calls under way next."""
+        self.is_stopping = True
         self._deadlines.stop()
         self._hedges.stop()
 
