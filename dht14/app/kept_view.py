@@ -7,9 +7,10 @@ from attrs import frozen
 from twisted.internet.interfaces import IReactorTime
 
 from dht14.maintenance.keep import Keeper
+from dht14.net.admin.kept_pages import names_of
 from dht14.net.admin.view import KeptJson, KeptPageJson, KeptValueJson, NotStarted
 from dht14.net.api.readiness import Readiness
-from dht14.records.kept import KeepRefusal, KeptEntry, KeptState, explained
+from dht14.records.kept import KeepRefusal, KeptBy, KeptEntry, KeptState, explained
 from dht14.records.receipt import NoRecord
 from dht14.stack import Stack
 
@@ -57,7 +58,7 @@ class RealKeepingView:
         )
 
     async def keep(
-        self, key: int, value: bytes, version: int | None, ttl: int, replication: int
+        self, key: int, value: bytes, version: int | None, ttl: int, replication: int, by: KeptBy
     ) -> KeptValueJson | KeepRefusal | NoRecord:
         """As `KeepingView`."""
         keeper = self._running()
@@ -65,18 +66,18 @@ class RealKeepingView:
             return KeepRefusal.NO_VALUES
         kept: KeptEntry | KeepRefusal
         if value:
-            kept = await keeper.keep(key, value, version, ttl, replication)
+            kept = await keeper.keep(key, value, version, ttl, replication, by)
         else:
             found = await self._readiness.get(key)
             if isinstance(found, NoRecord):
                 return found
-            kept = await keeper.keep_record(found, ttl, replication)
+            kept = await keeper.keep_record(found, ttl, replication, by)
         return kept if isinstance(kept, KeepRefusal) else self._shown(kept)
 
-    async def unkeep(self, key: int) -> bool | KeepRefusal:
+    async def unkeep(self, key: int, by: KeptBy) -> KeptBy | KeepRefusal | None:
         """As `KeepingView`."""
         keeper = self._running()
-        return await keeper.unkeep(key) if keeper is not None else KeepRefusal.NO_VALUES
+        return await keeper.unkeep(key, by) if keeper is not None else KeepRefusal.NO_VALUES
 
     def _running(self) -> Keeper | None:
         """Return the keeper, None in a bootstrap node."""
@@ -101,4 +102,5 @@ class RealKeepingView:
             renewed=now - entry.renewed_at,
             due_in=entry.due_at - now,
             expires_in=entry.expires_at - now,
+            by=names_of(entry.by),
         )

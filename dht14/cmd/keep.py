@@ -74,7 +74,9 @@ def add_unkeep_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `dht14 unkeep`."""
     parser.description = (
         "Let a node renew a value no more. It lives until the end of its present time to live. Of a file, "
-        "dht14:HEX, no part is renewed any more, but for those that another kept file has, too."
+        "dht14:HEX, no part is renewed any more, but for those that another kept file has, too, and those "
+        "that are kept by their own keys as well. In the same way a value that is also a part of a kept file "
+        "stays with that; let go by its key once more, it leaves the list all the same."
     )
     add_key_argument(parser)
     add_api_argument(parser)
@@ -88,6 +90,8 @@ def run_unkeep(args: argparse.Namespace) -> int:
     answer = keeping_client(args).send("DELETE", f"/v1/kept/{parse_key(args.key).hex()}", UnkeptJson)
     if args.json:
         print_json({**answer})
+    elif answer["by"]:
+        print_status("let go by its key; still renewed as a part of a kept file")
     else:
         print_status("not renewed any more")
     return DONE
@@ -99,22 +103,27 @@ def _unkeep_all(args: argparse.Namespace) -> int:
     client = keeping_client(args)
     keys = file_keys(args)
     shared = _shared_parts(args, client, keys)
-    ended = 0
+    ended = by_key = 0
     for key in keys:
         if key in shared:
             continue
         try:
-            client.send("DELETE", f"/v1/kept/{key.hex()}", UnkeptJson)
-            ended += 1
+            left = client.send("DELETE", f"/v1/kept/{key.hex()}", UnkeptJson, by="file")
         except CommandError as error:
             if error.error != "not_found":
                 raise
-    if not ended and not shared:
-        raise CommandError(NOT_DONE, "no part of this file is kept; dht14 kept lists what is", "not_found")
+        else:
+            ended += not left["by"]
+            by_key += bool(left["by"])
+    if not (ended or by_key or shared):
+        raise CommandError(
+            NOT_DONE, "no part of this file is kept because of it; dht14 kept lists what is", "not_found"
+        )
     if args.json:
-        print_json({"address": args.key, "unkept": ended, "shared": len(shared)})
+        print_json({"address": args.key, "unkept": ended, "shared": len(shared), "by_key": by_key})
     else:
         others = f"; parts that other kept files have, too: {len(shared):,}" if shared else ""
+        others += f"; parts that are kept by their own keys, too: {by_key:,}" if by_key else ""
         print_status(f"not renewed any more: {counted(ended, 'part')}{others}")
     return DONE
 
@@ -127,6 +136,8 @@ def _shared_parts(args: argparse.Namespace, node: AdminClient, keys: Collection[
     kinds: dict[bytes, str] = {}
     for page in pages_of(node, "/v1/kept", KeptPageJson, "values", None):
         for value in page:
+            if "file" not in value["by"]:
+                continue  # Of a manifest that is kept by its key alone, the parts are not kept.
             is_owned = value["kind"] == "owner"
             if is_owned or (value["kind"] == "content" and may_be_manifest(value["bytes"])):
                 kinds[bytes.fromhex(value["key"])] = value["kind"]

@@ -35,6 +35,7 @@ _COLUMNS = (
     Column("renewed", right=True),
     Column("due in", right=True),
     Column("expires in", right=True),
+    Column("kept by"),
     Column("state"),
 )
 
@@ -43,6 +44,8 @@ class UnkeptJson(TypedDict):
     """The answer of a DELETE of `/v1/kept/KEY`."""
 
     key: str
+    by: list[str]
+    """What still keeps the value."""
 
 
 class RefusedKeyJson(TypedDict):
@@ -152,14 +155,14 @@ def keep_put(
 def keep_keys(
     client: AdminClient, keys: Sequence[bytes], ttl: int, replication: int
 ) -> Iterator[RefusedKeyJson]:
-    """Let a node keep what it finds under many keys: the pieces of a file. Yield those that it does not.
+    """Let a node keep what it finds under many keys: the parts of a file. Yield those that it does not.
 
     Raises `CommandError`.
     """
     for first in range(0, len(keys), KEYS_AT_ONCE):
         body = json.dumps({"keys": [key.hex() for key in keys[first : first + KEYS_AT_ONCE]]})
         answer = client.send(
-            "POST", "/v1/kept", KeptManyJson, body.encode(), ttl=ttl, replication=replication
+            "POST", "/v1/kept", KeptManyJson, body.encode(), ttl=ttl, replication=replication, by="file"
         )
         yield from answer["refused"]
 
@@ -224,6 +227,7 @@ def _row(value: KeptValueJson) -> Sequence[Cell]:
         ago(value["renewed"]),
         until(value["due_in"] if is_renewed else None),
         until(value["expires_in"] if is_renewed else None),
+        Cell.of("+".join(value["by"])),
         Cell.of(_state(value)),
     )
 

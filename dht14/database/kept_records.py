@@ -3,7 +3,9 @@
 Slots are those of records. Entry: `due at f64 | try at f64 | changed at f64 | ttl u32 | state u8 | failure u8
 | nonce 12 | sealed body`; a scan reads the part before the nonce, and opens only what is due. Body: `format
 u8 | key 32 | kind u8 | version u64 | digest 32 | size u32 | replication u8 | kept at f64 | renewed at f64 |
-expires at f64 | failing since f64`. A value is sealed for itself, so that a renewal does not write it again.
+expires at f64 | failing since f64 | kept by u8`. Format 1 has no last byte: whether such a value was kept by
+its key or as a part of a file is not known, so it goes with either. A value is sealed for itself, so that a
+renewal does not write it again.
 """
 
 import hashlib
@@ -21,14 +23,15 @@ from dht14.database.group_commit import GroupCommit
 from dht14.database.tables import Tables, Usage
 from dht14.errors import Malformed
 from dht14.kademlia.keyspace import ID_BYTES, id_from_bytes, id_to_bytes
-from dht14.records.kept import KeptEntry, KeptState, KeptSummary, KeptUsage, OnKept, RenewalFailure
+from dht14.records.kept import KeptBy, KeptEntry, KeptState, KeptSummary, KeptUsage, OnKept, RenewalFailure
 from dht14.records.record import Kind
 from dht14.records.store import Outcome, Verdict
 
-_FORMAT = 1
+_FORMAT, _FORMER_FORMAT = 2, 1
 _DIGEST_BYTES = 32
 _HEADER = Struct(">dddIBB")
 _BODY = Struct(f">B{ID_BYTES}sBQ{_DIGEST_BYTES}sIBdddd")
+_BY = Struct("B")
 _ENTRY, _VALUE = b"kept", b"kept value"
 """Associated data: an entry opens only as an entry, a value only as a value."""
 
@@ -61,16 +64,19 @@ class KeptFormat:
             entry.expires_at,
             entry.failing_since,
         )
+        body += _BY.pack(entry.by)
         return header + self._format.vault.seal(body, _ENTRY + slot + header)
 
     def open(self, slot: bytes, sealed: bytes) -> KeptEntry:
         """Return an entry. Raises `Malformed`."""
         header = sealed[: _HEADER.size]
         body = self._format.vault.open(sealed[_HEADER.size :], _ENTRY + slot + header)
-        if len(body) != _BODY.size or body[0] != _FORMAT:
+        if body[:1] == bytes([_FORMER_FORMAT]):
+            body = bytes([_FORMAT]) + body[1:] + _BY.pack(KeptBy.FILE)
+        if len(body) != _BODY.size + _BY.size or body[0] != _FORMAT:
             raise Malformed("a kept entry is of another format")
         due_at, try_at, changed_at, ttl, state, failure = _HEADER.unpack(header)
-        _, key, kind, version, digest, size, replication, *times = _BODY.unpack(body)
+        _, key, kind, version, digest, size, replication, *times = _BODY.unpack_from(body)
         kept_at, renewed_at, expires_at, failing_since = times
         return KeptEntry(
             key=id_from_bytes(key),
@@ -86,6 +92,7 @@ class KeptFormat:
             due_at=due_at,
             try_at=try_at,
             changed_at=changed_at,
+            by=KeptBy(body[-1]),
             state=KeptState(state),
             failure=RenewalFailure(failure),
             failing_since=failing_since,

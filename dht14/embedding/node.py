@@ -252,7 +252,10 @@ class Node:
         return Deferred.fromCoroutine(self._keep(key, ttl, replication))
 
     def unkeep(self, key: Key) -> "Deferred[bool]":
-        """Stop renewing a value; fires with whether it was kept. Fails with `NotReady`."""
+        """Stop renewing a value; fires with whether it was kept. Fails with `NotReady`.
+
+        What is also a part of a file that `dht14 keep dht14:HEX` keeps stays with that.
+        """
         return Deferred.fromCoroutine(self._unkeep(key))
 
     def kept(self) -> list[KeptValue]:
@@ -282,7 +285,7 @@ class Node:
         removed = await self._keeper().unkeep(id_from_bytes(key_of(key)))
         if isinstance(removed, KeepRefusal):
             raise not_kept(removed)
-        return removed
+        return removed is not None
 
     def _keeper(self) -> Keeper:
         stack = self._running_service().stack

@@ -11,7 +11,7 @@ from dht14.maintenance.kept_renewals import KeptRenewals
 from dht14.maintenance.metrics import KeptMetrics
 from dht14.node.node import Node
 from dht14.node.put import Policy
-from dht14.records.kept import KeepRefusal, KeptEntry, KeptList, KeptPage, page_of, phase_of
+from dht14.records.kept import KeepRefusal, KeptBy, KeptEntry, KeptList, KeptPage, page_of, phase_of
 from dht14.records.record import Kind, Record, proven
 
 
@@ -39,25 +39,33 @@ class Keeper:
         )
 
     async def keep(
-        self, key: int, value: bytes, version: int | None, ttl: int, replication: int
+        self,
+        key: int,
+        value: bytes,
+        version: int | None,
+        ttl: int,
+        replication: int,
+        by: KeptBy = KeptBy.KEY,
     ) -> KeptEntry | KeepRefusal:
         """Put a value that has just been stored on the list; it is on disk when this returns.
 
         `version`: that of the receipt; only an open value needs it. The policy bounds `ttl` (seconds) and
-        `replication`; 0 asks for its default.
+        `replication`; 0 asks for its default. `by`: what `unkeep` lets go later; a value may be kept by both.
         """
         expires_at = self._clock.seconds() + self._policy.ttl(ttl)
         record = Record(key=key, value=value, version=version or 0, expires_at=expires_at, replication=0)
         if record.kind is Kind.OPEN and version is None:
             return KeepRefusal.NO_VERSION
-        return await self._keep(record, ttl, replication, was_found=False)
+        return await self._keep(record, ttl, replication, by, was_found=False)
 
-    async def keep_record(self, record: Record, ttl: int, replication: int) -> KeptEntry | KeepRefusal:
+    async def keep_record(
+        self, record: Record, ttl: int, replication: int, by: KeptBy = KeptBy.KEY
+    ) -> KeptEntry | KeepRefusal:
         """Put a record that was found on the list, as `keep`. It is renewed at once."""
-        return await self._keep(record, ttl, replication, was_found=True)
+        return await self._keep(record, ttl, replication, by, was_found=True)
 
     async def _keep(
-        self, record: Record, ttl: int, replication: int, *, was_found: bool
+        self, record: Record, ttl: int, replication: int, by: KeptBy, *, was_found: bool
     ) -> KeptEntry | KeepRefusal:
         ttl, copies = self._policy.ttl(ttl), self._policy.copies(replication)
         record = evolve(record, replication=copies, writer=self._node.own_id, writer_subnet=b"")
@@ -72,23 +80,33 @@ class Keeper:
             record = evolve(record, version=0)
         now = self._clock.seconds()
         phase = phase_of(record.key, self._node.own_id)
-        entry = KeptEntry.of(record, ttl, copies, now, phase, was_found=was_found)
+        entry = evolve(KeptEntry.of(record, ttl, copies, now, phase, was_found=was_found), by=by)
         if not self._kept.is_open:
             return KeepRefusal.NOT_READY
         if not self._changes.fits(entry):
             return KeepRefusal.LIST_FULL
+        if (held := self._changes.held(record.key)) is not None:
+            entry = evolve(entry, by=entry.by | held.by)
         if not await self._changes.put(entry, record.value):
             return KeepRefusal.NOT_READY
         self.renewals.entry_written(entry)
         return entry
 
-    async def unkeep(self, key: int) -> bool | KeepRefusal:
-        """Take a key off the list: what is stored expires then. Return whether it was on the list."""
+    async def unkeep(self, key: int, by: KeptBy = KeptBy.KEY) -> KeptBy | KeepRefusal | None:
+        """Let go of what keeps a value. Return what still does: nothing, and it has left the list and will
+        expire; None if it was not kept in this way.
+
+        By its key a value leaves the list even if only a file has brought it there: what the list of pieces
+        of a file does not name any more could not be let go else.
+        """
         if not self._kept.is_open:
             return KeepRefusal.NOT_READY
-        was_kept = self._kept.get(key) is not None
-        removed = await self._changes.remove(key)
-        return was_kept if removed else KeepRefusal.NOT_READY
+        held = self._changes.held(key)
+        if held is None or (by is KeptBy.FILE and by not in held.by):
+            return None
+        left = held.by & ~by if by in held.by else KeptBy(0)
+        change = self._changes.put(evolve(held, by=left), None) if left else self._changes.remove(key)
+        return left if await change else KeepRefusal.NOT_READY
 
     @property
     def used(self) -> int:

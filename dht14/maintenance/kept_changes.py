@@ -36,6 +36,8 @@ class KeptChanges:
     """Of values that are not on disk yet."""
     _of_clients: Counter[int] = field(factory=Counter, init=False)
     """The changes of clients that are not on disk yet, by key."""
+    _under_way: dict[int, list[KeptEntry | None]] = field(factory=dict, init=False)
+    """What each change that is not on disk yet writes, by key, the oldest first; None removes the entry."""
     _renewals: set[int] = field(factory=set, init=False)
     """Keys that are being renewed; one leaves when a client changes its entry meanwhile."""
 
@@ -45,30 +47,57 @@ class KeptChanges:
         growth = bytes_of(entry.size) - (bytes_of(held.size) if held is not None else 0)
         return growth <= 0 or self._kept.usage().size + self._pending_bytes + growth <= self._limit
 
+    def held(self, key: int) -> KeptEntry | None:
+        """Return the entry of a key as it will be when all that is under way is on disk."""
+        under_way = self._under_way.get(key)
+        return under_way[-1] if under_way else self._kept.get(key)
+
+    def _change(
+        self,
+        key: int,
+        entry: KeptEntry | None,
+        change: Callable[[OnKept], None],
+        settled: Callable[[], object] = lambda: None,
+    ) -> "Deferred[bool]":
+        """Make a change; it fires, and `settled` is called, when the disk has answered. One who stops waiting
+        for it does not undo it."""
+        done: Deferred[bool] = Deferred()
+        under_way = self._under_way.setdefault(key, [])
+        under_way.append(entry)
+
+        def changed(is_safe: bool) -> None:
+            del under_way[0]
+            if not under_way:
+                del self._under_way[key]
+            settled()
+            done.callback(is_safe)
+
+        change(changed)
+        return done
+
     # Clients
 
-    def put(self, entry: KeptEntry, value: bytes) -> "Deferred[bool]":
-        """Write an entry that a client wants on the list; fires with whether it is on disk."""
-        return self._change(entry.key, entry.size, partial(self._kept.put, entry, value))
+    def put(self, entry: KeptEntry, value: bytes | None) -> "Deferred[bool]":
+        """Write an entry that a client wants on the list, with its value; None lets that stay. Fires with
+        whether it is on disk."""
+        size = entry.size if value is not None else 0
+        return self._of_client(entry.key, size, entry, partial(self._kept.put, entry, value))
 
     def remove(self, key: int) -> "Deferred[bool]":
         """Remove the entry of a key for a client; fires with whether that is on disk."""
-        return self._change(key, 0, partial(self._kept.remove, key))
+        return self._of_client(key, 0, None, partial(self._kept.remove, key))
 
-    def _change(self, key: int, size: int, change: Callable[[OnKept], None]) -> "Deferred[bool]":
-        """Make a change. A client that stops waiting for it does not undo it."""
-        done: Deferred[bool] = Deferred()
-
-        def changed(is_safe: bool) -> None:
+    def _of_client(
+        self, key: int, size: int, entry: KeptEntry | None, change: Callable[[OnKept], None]
+    ) -> "Deferred[bool]":
+        def settled() -> None:
             self._of_clients -= Counter((key,))
             self._pending_bytes -= bytes_of(size)
-            done.callback(is_safe)
 
         self._renewals.discard(key)
         self._of_clients[key] += 1
         self._pending_bytes += bytes_of(size)
-        change(changed)
-        return done
+        return self._change(key, entry, change, settled)
 
     # Renewals
 
@@ -86,3 +115,7 @@ class KeptChanges:
         may_write = key in self._renewals
         self._renewals.discard(key)
         return may_write
+
+    def renewed(self, entry: KeptEntry, value: bytes | None) -> "Deferred[bool]":
+        """Write the entry of a value that was renewed, or not; fires with whether it is on disk."""
+        return self._change(entry.key, entry, partial(self._kept.put, entry, value))

@@ -10,7 +10,6 @@ from heapq import nlargest
 from itertools import groupby
 
 from attrs import define, field
-from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
@@ -151,10 +150,8 @@ class KeptRenewals:
         if not self._changes.renewal_ended(key):
             return  # A client has changed it meanwhile: its entry stands.
         entry, changed_value = self._judge(entry, renewal, fetched)
-        written: Deferred[bool] = Deferred()
-        self._kept.put(entry, changed_value, written.callback)
         # The next scan must see it.
-        if not await written:
+        if not await self._changes.renewed(entry, changed_value):
             self._paused_until = self._clock.seconds() + DISK_PAUSE
 
     async def _fetch_again(self, entry: KeptEntry) -> bytes | None:

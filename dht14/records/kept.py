@@ -7,7 +7,7 @@ was ahead; it is due at once.
 
 import hashlib
 from collections.abc import Callable
-from enum import Enum, IntEnum
+from enum import Enum, IntEnum, IntFlag
 from typing import NamedTuple, Protocol
 
 from attrs import evolve, frozen
@@ -39,6 +39,16 @@ class KeptState(IntEnum):
     """Nothing: somebody has written another value under the key. The node keeps no copy any more."""
     DELETED = 2
     """Nothing: the owner has deleted the value."""
+
+
+class KeptBy(IntFlag):
+    """What a client named when it wanted a value kept. The value stays on the list until all of that is let
+    go."""
+
+    KEY = 1
+    """Its own key."""
+    FILE = 2
+    """A file of which it is a part."""
 
 
 class RenewalFailure(IntEnum):
@@ -101,6 +111,7 @@ class KeptEntry:
     """When that is tried next: later than `due_at` after a failure."""
     changed_at: float
     """When this entry was written."""
+    by: KeptBy = KeptBy.KEY
     state: KeptState = KeptState.RENEWED
     failure: RenewalFailure = RenewalFailure.NONE
     failing_since: float = 0.0

@@ -4,7 +4,7 @@ from twisted.internet.defer import Deferred
 
 from dht14.kademlia.keyspace import hash_id
 from dht14.net.admin.view import KeptValueJson, NotStarted
-from dht14.records.kept import KeepRefusal
+from dht14.records.kept import KeepRefusal, KeptBy
 from dht14.records.receipt import NoRecord
 from dht14.sim.host import VirtualNode
 from tests.app.test_node_view import NodeViewCase
@@ -14,7 +14,7 @@ KEY = hash_id(b"a key")
 
 class KeepingViewTests(NodeViewCase):
     def keep(self, value: bytes = b"", version: int | None = None, key: int = KEY) -> Any:
-        kept = Deferred.fromCoroutine(self.view.keeping.keep(key, value, version, 600, 0))
+        kept = Deferred.fromCoroutine(self.view.keeping.keep(key, value, version, 600, 0, KeptBy.KEY))
         self.world.wait(10)
         return self.successResultOf(kept)
 
@@ -27,7 +27,7 @@ class KeepingViewTests(NodeViewCase):
         """Before there is a node, nothing is kept and nothing is listed."""
         self.assertIsNone(self.view.keeping.status())
         self.assertRaises(NotStarted, self.view.keeping.page, "", 10)
-        failed = Deferred.fromCoroutine(self.view.keeping.unkeep(KEY))
+        failed = Deferred.fromCoroutine(self.view.keeping.unkeep(KEY, KeptBy.KEY))
         self.failureResultOf(failed, NotStarted)
 
     def test_bootstrap_node(self) -> None:
@@ -37,7 +37,7 @@ class KeepingViewTests(NodeViewCase):
         self.assertIsNone(self.view.keeping.status())
         self.assertEqual(self.view.keeping.page("", 10)["values"], [])
         self.assertIs(self.keep(b"value", 7), KeepRefusal.NO_VALUES)
-        removed = Deferred.fromCoroutine(self.view.keeping.unkeep(KEY))
+        removed = Deferred.fromCoroutine(self.view.keeping.unkeep(KEY, KeptBy.KEY))
         self.assertIs(self.successResultOf(removed), KeepRefusal.NO_VALUES)
 
     def test_found(self) -> None:
@@ -51,9 +51,10 @@ class KeepingViewTests(NodeViewCase):
         page = self.view.keeping.page("", 10)
         self.assertEqual(([one["key"] for one in page["values"]], page["next"]), ([f"{KEY:064x}"], None))
         self.assertTrue(0 < page["used"] < page["limit"])
-        for was_kept in (True, False):
-            removed = Deferred.fromCoroutine(self.view.keeping.unkeep(KEY))
-            self.assertIs(self.successResultOf(removed), was_kept)
+        self.assertEqual(page["values"][0]["by"], ["key"])
+        for left in (KeptBy(0), None):
+            removed = Deferred.fromCoroutine(self.view.keeping.unkeep(KEY, KeptBy.KEY))
+            self.assertEqual(self.successResultOf(removed), left)
 
     def test_given(self) -> None:
         """A value that was just put is kept without a look at the network; without its version it is not."""

@@ -89,9 +89,11 @@ class KeepTests(KeptCommandCase):
     def test_unkeep(self) -> None:
         """A key is let go; one that is not kept is an error."""
         path = f"/v1/kept/{KEY}"
-        self.assertEqual(self.ask("unkeep", KEY, answers={path: {"key": KEY}}).code, 0)
+        self.assertEqual(self.ask("unkeep", KEY, answers={path: {"key": KEY, "by": []}}).code, 0)
         self.assertEqual([method for method, *_ in self.server.requests], ["DELETE"])
         self.assertEqual(self.ask("unkeep", KEY, answers={}).code, NOT_DONE)
+        outcome = self.ask("unkeep", KEY, answers={path: {"key": KEY, "by": ["file"]}})
+        self.assertEqual(outcome, (0, b"", "let go by its key; still renewed as a part of a kept file\n"))
 
     def test_file(self) -> None:
         """With the address of a file all its parts are kept, and let go, not its list of pieces alone."""
@@ -103,8 +105,8 @@ class KeepTests(KeptCommandCase):
             return encode_record(request.key, 3, 0, 60, stored[request.key])
 
         address = f"dht14:{digest(values[-1]).hex()}"
-        answers: dict[str, Any] = {"/v1/kept?ttl=0&replication=0": {"kept": 3, "refused": []}}
-        answers |= {f"/v1/kept/{key.hex()}": {"key": key.hex()} for key in [*stored][1:]}
+        answers: dict[str, Any] = {"/v1/kept?ttl=0&replication=0&by=file": {"kept": 3, "refused": []}}
+        answers |= {f"/v1/kept/{key.hex()}?by=file": {"key": key.hex(), "by": []} for key in [*stored][1:]}
         answers["/v1/kept?limit=1000"] = EMPTY
         with ApiServer(answer) as api:
             outcome = self.ask("keep", address, "--api-address", api.address, answers=answers)
@@ -114,7 +116,7 @@ class KeepTests(KeptCommandCase):
             outcome = self.ask("unkeep", address, "--api-address", api.address, answers=answers)
             self.assertEqual(outcome, (0, b"", "not renewed any more: 2 parts\n"))
             refused = {"kept": 2, "refused": [{"key": KEY, "error": "the list is full"}]}
-            answers = {"/v1/kept?ttl=0&replication=0": refused}
+            answers = {"/v1/kept?ttl=0&replication=0&by=file": refused}
             outcome = self.ask("keep", address, "--api-address", api.address, answers=answers)
             self.assertEqual(outcome.code, NOT_DONE)
             self.assertIn("1 of 3; the list is full", outcome.error)
@@ -140,21 +142,33 @@ class KeepTests(KeptCommandCase):
             return encode_record(request.key, 3, 0, 60, stored[request.key])
 
         listed = [dict(kept_value(int(key.hex(), 16), value, 0)) for key, value in stored.items()]
-        answers: dict[str, Any] = {f"/v1/kept/{key.hex()}": {"key": key.hex()} for key in stored}
-        answers["/v1/kept?limit=1000"] = {**EMPTY, "values": [{**one, "kind": "content"} for one in listed]}
+        answers: dict[str, Any] = {
+            f"/v1/kept/{key.hex()}?by=file": {"key": key.hex(), "by": []} for key in stored
+        }
+        parts = [{**one, "kind": "content", "by": ["file"]} for one in listed]
+        answers["/v1/kept?limit=1000"] = {**EMPTY, "values": parts}
         address = f"dht14:{digest(one).hex()}"
         with ApiServer(answer) as api:
             outcome = self.ask("unkeep", address, "--api-address", api.address, answers=answers)
             said = "not renewed any more: 2 parts; parts that other kept files have, too: 1\n"
             self.assertEqual(outcome, (0, b"", said))
             let_go = {
-                path.rpartition("/")[2] for method, path, *_ in self.server.requests if method == "DELETE"
+                path[len("/v1/kept/") :].partition("?")[0]
+                for method, path, *_ in self.server.requests
+                if method == "DELETE"
             }
             self.assertEqual(let_go, {digest(one).hex(), digest(pieces[0]).hex()})
             del stored[digest(other)]
             outcome = self.ask("unkeep", address, "--api-address", api.address, answers=answers)
             self.assertEqual(outcome.code, NOT_DONE)
             self.assertNotIn("DELETE", [method for method, *_ in self.server.requests])
+            stored[digest(other)] = other
+            own = {**parts[-1], "by": ["key"]}
+            answers["/v1/kept?limit=1000"] = {**EMPTY, "values": [*parts[:-1], own]}
+            answers[f"/v1/kept/{digest(pieces[0]).hex()}?by=file"] = {"key": KEY, "by": ["key"]}
+            outcome = self.ask("unkeep", address, "--api-address", api.address, answers=answers)
+            said = "not renewed any more: 2 parts; parts that are kept by their own keys, too: 1\n"
+            self.assertEqual(outcome, (0, b"", said))
 
     def test_kept(self) -> None:
         """All pages are listed; a value that is not renewed says why, and has no times that mean nothing."""
@@ -170,7 +184,7 @@ class KeepTests(KeptCommandCase):
         self.assertEqual(
             [row[-1] for row in rows], ["renewed", "failing: their holders are full", "replaced"]
         )
-        self.assertEqual([row[-3:-1] for row in rows], [["300.0", "600.0"]] * 2 + [["-", "-"]])
+        self.assertEqual([row[-4:-1] for row in rows], [["300.0", "600.0", "key"]] * 2 + [["-", "-", "key"]])
         answer = self.ask(
             "kept",
             "--json",
@@ -202,7 +216,7 @@ class KeepTests(KeptCommandCase):
         """The pieces of a file are kept with few requests; those that are not are named."""
         keys = [bytes([number % 256, number // 256]) * 16 for number in range(KEYS_AT_ONCE + 10)]
         refused = {"key": keys[0].hex(), "error": "not found"}
-        answers = {"/v1/kept?ttl=60&replication=0": {"kept": 1, "refused": [refused]}}
+        answers = {"/v1/kept?ttl=60&replication=0&by=file": {"kept": 1, "refused": [refused]}}
         with AdminServer(self.data_dir, answers) as server:
             found = list(keep_keys(AdminClient(self.data_dir, None), keys, 60, 0))
         self.assertEqual(found, [refused, refused])
@@ -240,7 +254,7 @@ class KeepFileTests(KeptCommandCase):
     def keep_file(self, files: FakeFiles, limit: int = 1 << 40, refused: object = ()) -> dict[str, object]:
         answers = {
             "/v1/kept?limit=1": {**EMPTY, "limit": limit},
-            "/v1/kept?ttl=60&replication=0": {"kept": 1, "refused": refused},
+            "/v1/kept?ttl=60&replication=0&by=file": {"kept": 1, "refused": refused},
         }
         args = argparse.Namespace(ttl=60, replication=0)
         self.remove_socket()

@@ -5,8 +5,9 @@ import lmdb
 from attrs import evolve
 
 from dht14.database.database import Database
+from dht14.database.kept_records import _HEADER
 from dht14.database.tables import Tables
-from dht14.records.kept import KeptEntry, KeptState, RenewalFailure, page_of
+from dht14.records.kept import KeptBy, KeptEntry, KeptState, RenewalFailure, page_of
 from dht14.records.record import Record
 from dht14.records.store import Outcome
 from dht14.records.version_floors import MAX_FLOORS
@@ -51,9 +52,19 @@ class KeptCase(DiskTestCase):
 
 
 class KeptRecordsTests(KeptCase):
+    def test_former_format(self) -> None:
+        """A value that was kept before it was known by what goes with its file, or by its key, as it did."""
+        slot, format = self.one.kept._format.slot(2), self.one.kept._format
+        self.assertTrue(self.done((entry(2), VALUE))[0])
+        now = format.seal(slot, entry(2))
+        header, vault = now[: _HEADER.size], format._format.vault
+        body = vault.open(now[_HEADER.size :], b"kept" + slot + header)
+        former = header + vault.seal(b"\1" + body[1:-1], b"kept" + slot + header)
+        self.assertEqual(format.open(slot, former), evolve(entry(2), by=KeptBy.FILE))
+
     def test_kept(self) -> None:
         """An entry and its value are as they were, also after the database was opened again."""
-        failed = entry(3).failed(RenewalFailure.NO_ROOM, NOW + 300.25)
+        failed = evolve(entry(3).failed(RenewalFailure.NO_ROOM, NOW + 300.25), by=KeptBy.KEY | KeptBy.FILE)
         self.assertEqual(self.done((entry(2), VALUE), (failed, b"x" * 60_000)), [True, True])
         for is_again in (False, True):
             kept = (self.again() if is_again else self.one).kept

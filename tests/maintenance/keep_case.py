@@ -4,7 +4,7 @@ from twisted.internet.defer import Deferred
 
 from dht14.maintenance.keep import Keeper
 from dht14.node.put import Policy
-from dht14.records.kept import KeepRefusal, KeptEntry, OnKept
+from dht14.records.kept import KeepRefusal, KeptBy, KeptEntry, OnKept
 from dht14.records.record import version_at
 from dht14.sim.memory_kept import MemoryKept
 from tests.node.node_case import KEY, NodeTestCase
@@ -52,14 +52,22 @@ class KeepTestCase(NodeTestCase):
         )
 
     def keep(
-        self, value: bytes = b"value", key: int = KEY, ttl: int = TTL, version: int | None = -1
+        self,
+        value: bytes = b"value",
+        key: int = KEY,
+        ttl: int = TTL,
+        version: int | None = -1,
+        by: KeptBy = KeptBy.KEY,
     ) -> KeptEntry | KeepRefusal:
         """Keep a value; its version is one of now unless another is given."""
         version = version_at(self.now) if version == -1 else version
         kept: KeptEntry | KeepRefusal = self.network.result(
-            Deferred.fromCoroutine(self.keeper.keep(key, value, version, ttl, 0))
+            Deferred.fromCoroutine(self.keeper.keep(key, value, version, ttl, 0, by))
         )
         return kept
+
+    def unkeep(self, by: KeptBy = KeptBy.KEY) -> KeptBy | KeepRefusal | None:
+        return self.successResultOf(Deferred.fromCoroutine(self.keeper.unkeep(KEY, by)))
 
     def run_pass(self) -> None:
         self.network.result(Deferred.fromCoroutine(self.keeper.renewals.one_pass()))

@@ -2,7 +2,7 @@ from twisted.internet.defer import Deferred
 
 from dht14.kademlia.keyspace import hash_id
 from dht14.maintenance.kept_changes import bytes_of
-from dht14.records.kept import KeepRefusal, KeptEntry
+from dht14.records.kept import KeepRefusal, KeptBy, KeptEntry
 from tests.maintenance.keep_case import OWNER, TTL, KeepTestCase
 from tests.node.node_case import KEY
 
@@ -59,10 +59,37 @@ class ListTests(KeepTestCase):
     def test_unkeep(self) -> None:
         """A key leaves the list once."""
         self.keep()
-        for was_kept in (True, False):
-            removed = Deferred.fromCoroutine(self.keeper.unkeep(KEY))
-            self.assertIs(self.successResultOf(removed), was_kept)
+        self.assertEqual([self.unkeep(), self.unkeep()], [KeptBy(0), None])
         self.assertEqual(self.keeper.page(b"", 10).entries, [])
+
+    def test_key_and_file(self) -> None:
+        """What is kept by its own key and as a part of a file stays until both are let go, in any order."""
+        for first, last in ((KeptBy.KEY, KeptBy.FILE), (KeptBy.FILE, KeptBy.KEY)):
+            self.keep(by=first)
+            self.keep(by=last)
+            self.assertEqual(self.entry().by, KeptBy.KEY | KeptBy.FILE)
+            self.assertEqual(self.unkeep(first), last)
+            self.assertEqual((self.entry().by, self.kept.value(self.entry())), (last, b"value"))
+            self.assertEqual(self.unkeep(last), KeptBy(0))
+            self.assertIsNone(self.kept.get(KEY))
+
+    def test_not_by_the_file(self) -> None:
+        """A file takes nothing with it that is kept by its own key alone; by its key any value is let go."""
+        self.keep(by=KeptBy.KEY)
+        self.assertIsNone(self.unkeep(KeptBy.FILE))
+        self.assertEqual(self.entry().by, KeptBy.KEY)
+        self.unkeep(KeptBy.KEY)
+        self.keep(by=KeptBy.FILE)
+        self.assertEqual(self.unkeep(KeptBy.KEY), KeptBy(0))
+
+    def test_both_at_once(self) -> None:
+        """That holds also for what is asked while the disk has not written what was asked before."""
+        self.kept.hangs = True
+        for by in (KeptBy.KEY, KeptBy.FILE):
+            Deferred.fromCoroutine(self.keeper.keep(KEY, b"value", 1, TTL, 0, by))
+        Deferred.fromCoroutine(self.keeper.unkeep(KEY, KeptBy.FILE))
+        self.kept.flush()
+        self.assertEqual((self.entry().by, self.kept.value(self.entry())), (KeptBy.KEY, b"value"))
 
     def test_pages(self) -> None:
         """All entries are on the pages, each once."""

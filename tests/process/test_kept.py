@@ -3,9 +3,11 @@
 import json
 import os
 import tempfile
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from dht14.files.manifest import PIECE_BYTES
 from tests.cmd.shell import Outcome, run
 from tests.process.nodes import Twistd, eventually
 from tests.process.test_network import NetworkTestCase
@@ -56,6 +58,29 @@ class KeptTests(NetworkTestCase):
         self.assertEqual(self.command("unkeep", "kept").code, 0)
         self.assertEqual(self.kept(), [])
         eventually(lambda: run("get", "kept", *at_other).code == 1, "the end of the value")
+
+    def test_part_with_its_own_key(self) -> None:
+        """A part of a kept file that is kept by its own key as well stays when the file is let go, and the
+        other way round; a file takes all its other parts with it."""
+        node = self.start()
+        eventually(lambda: self.command("kept").code == 0, "the list of kept values")
+        api = ("--api-address", f"127.0.0.1:{node.api_port}")
+        pieces = [bytes([number]) * PIECE_BYTES for number in range(2)]
+        file, piece = self.data_dir.parent / "file", self.data_dir.parent / "piece"
+        file.write_bytes(b"".join(pieces))
+        piece.write_bytes(pieces[0])
+        key = sha256(pieces[0]).hexdigest()
+        address = self.command("put", "--file", str(file), "--keep", *api).out.decode().strip()
+        self.assertEqual(self.command("put", "--content", "--file", str(piece), "--keep", *api).code, 0)
+        outcome = self.command("unkeep", address, *api)
+        self.assertEqual((outcome.code, [value["key"] for value in self.kept()]), (0, [key]), outcome.error)
+        self.assertIn("kept by their own keys, too: 1", outcome.error)
+        self.assertEqual(self.command("keep", address, *api).code, 0)
+        outcome = self.command("unkeep", key)
+        self.assertIn("still renewed as a part of a kept file", outcome.error)
+        self.assertEqual(len(self.kept()), 3)
+        self.assertEqual(self.command("unkeep", address, *api).code, 0)
+        self.assertEqual(self.kept(), [])
 
     def test_limit(self) -> None:
         """A full list refuses what does not fit, and says so; what is on it stays."""

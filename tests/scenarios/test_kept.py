@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.kademlia.keyspace import hash_id
 from dht14.node.put import Policy
-from dht14.records.kept import KeptEntry, KeptState, RenewalFailure
+from dht14.records.kept import KeptBy, KeptEntry, KeptState, RenewalFailure
 from dht14.records.receipt import Receipt
 from dht14.sim.host import VirtualNode
 from dht14.sim.run import SETTLE
@@ -117,7 +117,7 @@ class KeptTests(KeptTestCase):
         assert self.keeper.stack.keeper is not None
         removed = Deferred.fromCoroutine(self.keeper.stack.keeper.unkeep(OPEN))
         self.world.wait(TTL)
-        self.assertIs(self.successResultOf(removed), True)
+        self.assertEqual(self.successResultOf(removed), KeptBy(0))
         self.assertEqual(self.read(OPEN), {None})
 
     def test_lost_everywhere(self) -> None:

@@ -10,7 +10,7 @@ from dht14.net.admin.endpoint import AdminCall, Answer, HttpError, Method, whole
 from dht14.net.admin.refusals import MISSING
 from dht14.net.admin.view import KeepingView
 from dht14.node.concurrency import run_limited
-from dht14.records.kept import KeepRefusal
+from dht14.records.kept import KeepRefusal, KeptBy
 from dht14.records.receipt import NoRecord
 from dht14.wire.messages import MAX_VERSION
 
@@ -29,6 +29,8 @@ _REFUSED = {
     KeepRefusal.NO_VERSION: (400, "Send the version of the receipt, or no value."),
 }
 
+_BY = {"key": KeptBy.KEY, "file": KeptBy.FILE}
+
 
 @frozen
 class KeptPages:
@@ -39,12 +41,12 @@ class KeptPages:
 
     def methods(self) -> dict[str, Method]:
         """List the verbs of `/v1/kept`."""
-        options = frozenset({"ttl", "replication"})
+        options = frozenset({"ttl", "replication", "by"})
         return {
             "GET": Method(self.page, frozenset({"after", "limit"}), needs_token=True),
             "POST": Method(self.keep_many, options, True, True),
             "PUT": Method(self.keep, options | {"version"}, True, True, segments=1),
-            "DELETE": Method(self.unkeep, frozenset(), True, segments=1),
+            "DELETE": Method(self.unkeep, frozenset({"by"}), True, segments=1),
         }
 
     async def page(self, call: AdminCall) -> Answer:
@@ -59,14 +61,14 @@ class KeptPages:
         version = None
         if "version" in call.parameters:
             version = whole_number(call, "version", 0, 0, MAX_VERSION)
-        kept = await self._keeping.keep(key, call.body, version, *asked_storage(call))
+        kept = await self._keeping.keep(key, call.body, version, *asked_storage(call), _asked_by(call))
         if isinstance(kept, KeepRefusal | NoRecord):
             raise _refused(kept)
         return Answer.of_json(kept)
 
     async def keep_many(self, call: AdminCall) -> Answer:
         """Keep what is found under each key of a list, and say which keys are not kept."""
-        keys, wishes = self._keys(call.body), asked_storage(call)
+        keys, wishes = self._keys(call.body), (*asked_storage(call), _asked_by(call))
         refused: list[dict[str, str]] = []
 
         async def keep_one(key: int) -> None:
@@ -78,14 +80,14 @@ class KeptPages:
         return Answer.of_json({"kept": len(keys) - len(refused), "refused": refused})
 
     async def unkeep(self, call: AdminCall) -> Answer:
-        """Renew a value no more."""
+        """Let go of what keeps a value; it is renewed no more when nothing does."""
         key = self._key(call.segments[0])
-        removed = await self._keeping.unkeep(key)
-        if isinstance(removed, KeepRefusal):
-            raise _refused(removed)
-        if not removed:
+        left = await self._keeping.unkeep(key, _asked_by(call))
+        if isinstance(left, KeepRefusal):
+            raise _refused(left)
+        if left is None:
             raise HttpError(404, "this key is not kept", "GET /v1/kept lists what is.")
-        return Answer.of_json({"key": f"{key:064x}"})
+        return Answer.of_json({"key": f"{key:064x}", "by": names_of(left)})
 
     def _key(self, text: str) -> int:
         return asked_key(self._parse_key, text)
@@ -100,6 +102,18 @@ class KeptPages:
         if len(texts) > MAX_KEYS:
             raise HttpError(413, f"at most {MAX_KEYS} keys at once")
         return list(dict.fromkeys(map(self._key, texts)))
+
+
+def names_of(by: KeptBy) -> list[str]:
+    """Return what keeps a value, as JSON names it."""
+    return [name for name, one in _BY.items() if one in by]
+
+
+def _asked_by(call: AdminCall) -> KeptBy:
+    try:
+        return _BY[call.parameters.get("by", "key")]
+    except KeyError:
+        raise HttpError(400, "by must be key or file") from None
 
 
 def _refused(refusal: KeepRefusal | NoRecord) -> HttpError:

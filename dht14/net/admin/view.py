@@ -8,7 +8,7 @@ import json
 from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING, Protocol, TypedDict
 
-from dht14.records.kept import KeepRefusal
+from dht14.records.kept import KeepRefusal, KeptBy
 from dht14.records.receipt import NoRecord, Receipt
 from dht14.records.record import Record
 
@@ -242,6 +242,8 @@ class KeptValueJson(TypedDict):
     """Seconds until the next renewal; negative if it is overdue."""
     expires_in: float
     """Seconds until it expires at its holders unless it is renewed."""
+    by: list[str]
+    """What keeps it: `key`, its own key, or `file`, one of which it is a part, or both."""
 
 
 class KeptPageJson(TypedDict):
@@ -261,13 +263,13 @@ class KeepingView(Protocol):
         """Return a page of the list. Raises `ValueError` for what is no cursor."""
 
     async def keep(
-        self, key: int, value: bytes, version: int | None, ttl: int, replication: int
+        self, key: int, value: bytes, version: int | None, ttl: int, replication: int, by: KeptBy
     ) -> KeptValueJson | KeepRefusal | NoRecord:
         """Keep a value that was just put, with the version of its receipt; without a value, what is found
         under the key."""
 
-    async def unkeep(self, key: int) -> bool | KeepRefusal:
-        """Renew a value no more. Return whether it was kept."""
+    async def unkeep(self, key: int, by: KeptBy) -> KeptBy | KeepRefusal | None:
+        """Let go of what keeps a value. Return what still does, None if it was not kept in this way."""
 
 
 class NodeView(Protocol):

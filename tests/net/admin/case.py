@@ -32,7 +32,7 @@ from dht14.net.admin.view import (
     event,
 )
 from dht14.net.api.states import KeyStates
-from dht14.records.kept import KeepRefusal
+from dht14.records.kept import KeepRefusal, KeptBy
 from dht14.records.receipt import NoRecord, PutOutcome, Receipt
 from dht14.records.record import Record
 
@@ -84,6 +84,7 @@ def kept_value(key: int, value: bytes = b"", version: int | None = None) -> Kept
         renewed=0.0,
         due_in=300.0,
         expires_in=600.0,
+        by=["key"],
     )
 
 
@@ -94,6 +95,7 @@ class FakeKeeping:
     refusal: KeepRefusal | NoRecord | None = None
     values: dict[int, KeptValueJson] = field(factory=dict)
     asked: list[tuple[int, bytes, int | None, int, int]] = field(factory=list)
+    asked_by: list[KeptBy] = field(factory=list)
 
     def page(self, after: str, limit: int) -> KeptPageJson:
         if after == "never":
@@ -101,17 +103,19 @@ class FakeKeeping:
         return {"values": list(self.values.values())[:limit], "next": None, "used": 1, "limit": 2}
 
     async def keep(
-        self, key: int, value: bytes, version: int | None, ttl: int, replication: int
+        self, key: int, value: bytes, version: int | None, ttl: int, replication: int, by: KeptBy
     ) -> KeptValueJson | KeepRefusal | NoRecord:
         self.asked.append((key, value, version, ttl, replication))
+        self.asked_by.append(by)
         if self.refusal is not None:
             return self.refusal
         return self.values.setdefault(key, kept_value(key, value, version))
 
-    async def unkeep(self, key: int) -> bool | KeepRefusal:
+    async def unkeep(self, key: int, by: KeptBy) -> KeptBy | KeepRefusal | None:
+        self.asked_by.append(by)
         if isinstance(self.refusal, KeepRefusal):
             return self.refusal
-        return self.values.pop(key, None) is not None
+        return KeptBy(0) if self.values.pop(key, None) is not None else None
 
 
 @define(slots=False)

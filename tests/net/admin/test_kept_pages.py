@@ -5,7 +5,7 @@ from twisted.internet.defer import Deferred
 from dht14.kademlia.keyspace import hash_id
 from dht14.net.admin.kept_pages import MAX_KEYS
 from dht14.net.admin.view import NotStarted
-from dht14.records.kept import KeepRefusal
+from dht14.records.kept import KeepRefusal, KeptBy
 from dht14.records.receipt import NoRecord
 from tests.net.admin.case import GONE, AdminCase, FakeKeeping, kept_value, key_of
 
@@ -59,6 +59,8 @@ class KeptPagesTests(AdminCase):
             ("POST", "/v1/kept", json.dumps({"keys": ["k"] * (MAX_KEYS + 1)}).encode(), 413),
             ("GET", "/v1/kept?after=never", b"", 400),
             ("GET", "/v1/kept?limit=0", b"", 400),
+            ("PUT", "/v1/kept/k?by=chance", b"", 400),
+            ("DELETE", "/v1/kept/k?by=", b"", 400),
         ):
             self.assertEqual((verb, path, self.ask(verb, path, body).status), (verb, path, status))
         self.assertEqual(self.view.keeping.asked, [])
@@ -95,11 +97,20 @@ class KeptPagesTests(AdminCase):
         answer = self.ask("POST", "/v1/kept", json.dumps({"keys": keys[:1]}).encode())
         self.assertEqual(answer.content, {"kept": 0, "refused": [{"key": keys[0], "error": "not found"}]})
 
+    def test_by(self) -> None:
+        """Values are kept and let go by their keys, or as parts of a file where the client says so."""
+        body = json.dumps({"keys": [key_of(7)]}).encode()
+        for query in ("", "?by=key", "?by=file"):
+            self.ask("PUT", f"/v1/kept/k{query}")
+            self.ask("POST", f"/v1/kept{query}", body)
+            self.ask("DELETE", f"/v1/kept/k{query}")
+        self.assertEqual(self.view.keeping.asked_by, [KeptBy.KEY] * 6 + [KeptBy.FILE] * 3)
+
     def test_list_and_unkeep(self) -> None:
         """The list has what is kept; a key that was taken off it is gone, and cannot be taken off twice."""
         self.view.keeping.values[7] = kept_value(7)
         page = self.ask("GET", "/v1/kept").content
         self.assertEqual([value["key"] for value in page["values"]], [key_of(7)])
-        self.assertEqual(self.ask("DELETE", f"/v1/kept/{key_of(7)}").content, {"key": key_of(7)})
+        self.assertEqual(self.ask("DELETE", f"/v1/kept/{key_of(7)}").content, {"key": key_of(7), "by": []})
         self.assertEqual(self.ask("DELETE", f"/v1/kept/{key_of(7)}").status, 404)
         self.assertEqual(self.ask("GET", "/v1/kept").content["values"], [])
