@@ -156,7 +156,8 @@ def _build_state(inputs: StackInputs) -> _State:
                 writer_share=options.writer_share,
             )
         )
-    observed = ObservedStore(store) if store is not None else None
+    time = NetworkClock(inputs.clock.seconds, inputs.wall)
+    observed = ObservedStore(store, lambda: time.latest_held(len(table))) if store is not None else None
     notifier = None
     if observed is not None:
         notifier = Notifier(neighbourhood, observed, LeaseTable(options.limits.parties_of), inputs.clock)
@@ -167,7 +168,7 @@ def _build_state(inputs: StackInputs) -> _State:
         bare_store=store,
         store=observed,
         notifier=notifier,
-        time=NetworkClock(inputs.clock.seconds, inputs.wall),
+        time=time,
         republish_times=RepublishTimes(),
         resync_state=ResyncState(is_current=store is None),
     )

@@ -237,7 +237,9 @@ class FakeNetwork:
         republish_times = RepublishTimes()
         time, resync_state = NetworkClock(self.clock.seconds, self.clock.seconds), ResyncState()
         tickets: Tickets[Transfer] = Tickets(random.Random(node_id))
-        observed = ObservedStore(store) if store is not None else None
+        observed = None
+        if store is not None:
+            observed = ObservedStore(store, lambda: time.latest_held(len(neighbourhood.table)))
         notifier = None
         if observed is not None:
             notifier = Notifier(neighbourhood, observed, LeaseTable(parties_of), self.clock)

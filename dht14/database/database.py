@@ -38,7 +38,18 @@ from dht14.database.writer_thread import (
 )
 from dht14.errors import Malformed
 from dht14.records.record import Record
-from dht14.records.store import Outcome, Page, Refusal, StoreSpace, Verdict, judge, merged, required_copies
+from dht14.records.store import (
+    ANY_VERSION,
+    Outcome,
+    Page,
+    Refusal,
+    StoreSpace,
+    Verdict,
+    believed,
+    judge,
+    merged,
+    required_copies,
+)
 from dht14.records.version_floors import MAX_FLOORS, NO_FLOOR, Floor, floor_of
 
 T = TypeVar("T")
@@ -257,6 +268,10 @@ class Database:
 
     def offer(self, record: Record, now: float, on_verdict: OnVerdict) -> None:
         """As `RecordStore.offer`."""
+        self.overrule(record, now, ANY_VERSION, on_verdict)
+
+    def overrule(self, record: Record, now: float, latest: int, on_verdict: OnVerdict) -> None:
+        """As `LocalStore.overrule`."""
         self._now = now
         if self._tables is None:
             self._early.add(record, now, on_verdict)
@@ -266,10 +281,11 @@ class Database:
             return
         slot = self._format.slot(record.key)
         held = self._slot_state(slot, now)
-        verdict = judge(record, held.record, held.floor, now)
+        known, floor = believed(held.record, held.floor, latest)
+        verdict = judge(record, known, floor, now)
         if verdict is None:
-            copies = required_copies(record, held.record)
-            record = merged(record, held.record, now)
+            copies = required_copies(record, known)
+            record = merged(record, known, now)
             entry = self._format.write(slot, record)
             growth = growth_of(entry, held.entry)
             refusal = self._admission.refusal(slot, record, growth, self.usage.size, now)
@@ -277,7 +293,7 @@ class Database:
                 verdict = Verdict(Outcome.HELD, record.version, replication=copies)
                 self._commits.put(slot, record, entry, growth, on_verdict, verdict)
                 return
-            verdict = Verdict(Outcome.REFUSED, held.record.version if held.record else 0, refusal)
+            verdict = Verdict(Outcome.REFUSED, known.version if known else 0, refusal)
         elif not self.is_in_place():
             # A verdict without a write: what it rests on must be on disk.
             verdict = Verdict(Outcome.REFUSED, 0, Refusal.NO_ROOM)

@@ -56,9 +56,9 @@ class Repair:
     _rpc: Rpc
     _clock: IReactorTime
     _resync_state: ResyncState
-    _before: Mapping[int, Contact] = field(factory=dict, init=False)
-    """The neighbours that were offered all records. Empty at the start: records of an earlier run may be
-    missing elsewhere, or be outdated."""
+    _before: Mapping[int, Contact] | None = field(default=None, init=False)
+    """The neighbours that were offered all records. None at the start: records of an earlier run may be
+    missing elsewhere, or be outdated. Empty if this node was alone: then nobody else has what it stored."""
     _at_last_look: frozenset[int] = field(default=frozenset(), init=False)
     _waited: int = field(default=0, init=False)
     """Passes since the neighbours began to change."""
@@ -80,7 +80,9 @@ class Repair:
         if not self._before and not self._resync_state.is_current:
             return  # First the other holders offer what this node has missed.
         now = frozenset(neighbours)
-        if now == self._before.keys():
+        if self._before is None and not neighbours:
+            self._before = neighbours
+        if self._before is not None and now == self._before.keys():
             self._settled = self._table.neighbours()
             return
         if self._table.is_cut_off:
@@ -108,7 +110,7 @@ class Repair:
 
     async def _offer_records(
         self,
-        before: Mapping[int, Contact],
+        before: Mapping[int, Contact] | None,
         neighbours: Mapping[int, Contact],
         askers: Mapping[int, Contact] | None = None,
     ) -> None:
@@ -134,15 +136,15 @@ class Repair:
     def _newcomers(
         self,
         record: Record,
-        before: Mapping[int, Contact],
+        before: Mapping[int, Contact] | None,
         neighbours: Mapping[int, Contact],
         askers: Mapping[int, Contact] | None,
     ) -> list[Contact]:
         """Return the new holders of the record, if this node must offer it to them."""
         own_id = self._table.own_id
-        former = self._nearest(record, before)
+        former = self._nearest(record, before or {})
         remaining = [i for i in former if i == own_id or i in neighbours]
-        is_known = askers is None and not before and self._republish_times.was_republished(record.key)
+        is_known = before is None and self._republish_times.was_republished(record.key)
         if own_id not in remaining[:REPAIRERS] or is_known:
             return []
         # One of the nearer ones has gone just now. It may have died before the former pass, unnoticed: then

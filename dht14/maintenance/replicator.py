@@ -15,14 +15,14 @@ from twisted.python.failure import Failure
 from dht14.bounded import ExpiringSet
 from dht14.errors import CallFailed
 from dht14.kademlia.contact import Contact
-from dht14.kademlia.parameters import MAX_INLINE_VALUE, K
+from dht14.kademlia.parameters import CLOCK_TIMEOUT, MAX_INLINE_VALUE, K
 from dht14.kademlia.routing_table import RoutingTable
 from dht14.maintenance.metrics import CopyMetrics
 from dht14.node.fetch import Fetch, ValueSource, advertised_in, record_in
 from dht14.node.network_clock import NetworkClock
 from dht14.node.ports import Bulk, Rpc
 from dht14.records.record import Kind, Record
-from dht14.records.store import LocalStore, Verdict
+from dht14.records.store import LocalStore, Refusal, Verdict
 from dht14.security.subnets import counted_subnet
 from dht14.wire.messages import (
     FindValue,
@@ -39,6 +39,9 @@ from dht14.wire.messages import (
 SendCopy = Callable[[Contact, Record, int], "Deferred[Reply]"]
 """Offers a copy of a record to a contact, and sends the value if the contact wants it. Takes the fingerprint
 of the key's neighbourhood; fires with `Stored`, `Outranked` or `Refused`, or fails with `CallFailed`."""
+
+OF_THE_RECORD = frozenset({Refusal.VERSION, Refusal.INVALID})
+"""Refusals that say nothing of other records."""
 
 REFUSAL_MEMORY = 600.0
 MAX_REFUSERS = 256
@@ -90,13 +93,20 @@ class Replicator:
 
     async def offer(self, record: Record, contacts: Sequence[Contact]) -> int:
         """Offer the record to all these contacts. Return how many of them have it now, or a better one."""
+        record = self._dated(record)
         neighbours = self._fingerprint(record)
         asked = [self._ask(contact, record, neighbours) for contact in contacts]
         replies = await gatherResults(asked, consumeErrors=True)
+        if any(isinstance(reply, Refused) and reply.reason is Refusal.VERSION for reply in replies):
+            await self._ask_time(contacts)
+            if self._time.dated(record, len(self._table)) is not record:
+                return await self.offer(record, contacts)
         ahead: Contact | None = None
         newest = -1
         for contact, reply in zip(contacts, replies, strict=True):
             if isinstance(reply, Refused):
+                if reply.reason in OF_THE_RECORD:
+                    continue
                 self._refusers.add(contact.node_id, self._clock.seconds())
             elif isinstance(reply, Outranked) and reply.version > newest:
                 ahead, newest = contact, reply.version
@@ -107,6 +117,23 @@ class Replicator:
     async def offer_to(self, contact: Contact, record: Record) -> bool:
         """Offer the record to one contact. Return whether the contact has answered, whatever it said."""
         return await self._ask(contact, record, self._fingerprint(record)) is not None
+
+    def _dated(self, record: Record) -> Record:
+        """Return an open record with a version that others take, and hold it so. Its version may have been
+        made when this node did not know the time."""
+        dated = self._time.dated(record, len(self._table))
+        if dated is not record:
+            self._store.offer(dated, self._clock.seconds(), _ignore)
+        return dated
+
+    def _ask_time(self, contacts: Sequence[Contact]) -> "Deferred[list[object]]":
+        """Ask these contacts for the time, which each PONG tells, unless enough have told it."""
+        if self._time.may_overrule(len(self._table)):
+            return succeed([])
+        asked = [
+            self._rpc.ask(contact, Ping()).addTimeout(CLOCK_TIMEOUT, self._clock) for contact in contacts
+        ]
+        return gatherResults([one.addErrback(self._failed) for one in asked])
 
     def _ask(self, contact: Contact, record: Record, neighbours: int) -> "Deferred[Reply | None]":
         timeout = COPY_TIMEOUT if len(record.value) <= MAX_INLINE_VALUE else LARGE_COPY_TIMEOUT

@@ -206,6 +206,10 @@ class RecordReader:
             return True
         return replies.agreed_above(lookup, best, race.withdrawn)
 
+    def dated(self, record: Record) -> Record:
+        """Return a record with a version that others take, as `NetworkClock.dated`."""
+        return self._time.dated(record, len(self._lookups.table))
+
     async def compare(self, record: Record, near: Iterable[Contact], timeout: float) -> Comparison:
         """Compare a record with what the nodes near its key have; the lookup begins with the contacts `near`,
         too. A large value that is equal to that of the record is not fetched."""
@@ -221,7 +225,7 @@ class RecordReader:
         finally:
             race.stop()
         self._distrust(race)
-        own_floor = self._store.floor(key, now) if self._store is not None else NO_FLOOR
+        own_floor = replies.counted(self._store.floor(key, now)) if self._store is not None else NO_FLOOR
         # What a few say whom nobody can contradict now ends nothing: the others are asked again later.
         is_over = own_floor > rank[:2] or quorum.is_over(rank, replies.unheard(lookup))
         is_doubtful = not is_over and quorum.is_over(rank)
@@ -246,7 +250,7 @@ class RecordReader:
             distrusted=self._distrusted,
         )
         if self._store is not None:
-            replies.quorum.reported_expired(self._store.floor(key, now), own_id)
+            replies.reported_expired(self._store.floor(key, now), own_id)
         if own is not None and not content:
             replies.has_own(own, own_id if self._resync_state.is_current else None)
         return replies

@@ -180,7 +180,8 @@ class Holders:
             self._store.offer(record, now, stored.callback)
             timeout = max(placement.deadline - now, 0.0) / 2
             verdict = await stored.addTimeout(timeout, self._lookups.clock).addErrback(_not_in_time)
-            self._republish_times.republished(record.key, now)
+            if self._lookups.table.has_live_contact():  # Else nobody but this node has it.
+                self._republish_times.republished(record.key, now)
         holds_older = verdict.outcome is Outcome.REFUSED and self._store.get(record.key, now) is not None
         quorum.own_store_answered(verdict, self._resync_state.is_current, holds_older)
 

@@ -8,13 +8,24 @@ clock: when the wall clock of this host is set, only one voice of many changes.
 from collections.abc import Callable
 from statistics import median_low
 
-from attrs import define, field
+from attrs import define, evolve, field
 
 from dht14.bounded import BoundedDict
-from dht14.records.record import version_at
+from dht14.records.record import Kind, Record, time_of, version_at
+from dht14.records.store import ANY_VERSION
 
 ENOUGH_CONTACTS = 2
 """Contacts that have told their time: together with this node they outvote one wrong clock."""
+
+ENOUGH_TO_OVERRULE = 5
+"""Contacts that must have told their time, if there are so many, before it overrules what this node holds."""
+
+MAX_AGE = 86_400.0
+"""Seconds. An open value that was written at nobody knows which time counts as written so long ago: whatever
+others have written since is newer."""
+
+PRECISION = 1.0
+"""Seconds to which nodes agree on the time."""
 
 MAX_CONTACTS = 64
 """The clocks that count: those of the contacts that answered last."""
@@ -61,6 +72,31 @@ class NetworkClock:
         """Whether enough of so many contacts have told their time. Otherwise `now` may be what this host says
         alone."""
         return len(self._ahead) >= min(ENOUGH_CONTACTS, contacts)
+
+    def may_overrule(self, contacts: int) -> bool:
+        """Whether so many of so many contacts have told their time that it overrules what this node holds."""
+        return len(self._ahead) >= min(ENOUGH_TO_OVERRULE, contacts)
+
+    def latest_held(self, contacts: int) -> int:
+        """Return the greatest version that an honest holder can have; any, while too few of so many contacts
+        have told their time."""
+        return version_at(self.now() + READ_TOLERANCE) if self.may_overrule(contacts) else ANY_VERSION
+
+    def dated(self, record: Record, contacts: int) -> Record:
+        """Return a record with a version that others take: that of an open one from the future becomes what
+        it would be if it had been made of the network's time.
+
+        It was made of the time of day when this node, or those that it knew, had fast clocks. If that was in
+        this run, and nobody set the clock before, the monotonic clock, which starts as the time of day, is
+        fast by as much. Otherwise nobody knows when it was made.
+        """
+        version = record.version
+        if record.kind is not Kind.OPEN or self.may_be_held(version) or not self.may_overrule(contacts):
+            return record
+        seconds, made_at = self._seconds(), time_of(version)
+        if seconds - MAX_AGE <= made_at <= seconds + PRECISION:
+            return evolve(record, version=version - version_at(seconds) + version_at(self.now()))
+        return evolve(record, version=version_at(self.now() - MAX_AGE))
 
     def may_be_written(self, version: int) -> bool:
         """Whether a writer with a right clock can have made this version by now."""

@@ -6,7 +6,7 @@ from attrs import define, field
 
 from dht14.records.kept import KeptList
 from dht14.records.record import Record
-from dht14.records.store import LocalStore, Outcome, Page, StoreSpace, Verdict
+from dht14.records.store import ANY_VERSION, LocalStore, Outcome, Page, StoreSpace, Verdict
 from dht14.records.version_floors import Floor
 
 
@@ -16,6 +16,9 @@ class ObservedStore:
     record that is held, when readers can see it."""
 
     _store: LocalStore
+    _latest: Callable[[], int] = lambda: ANY_VERSION
+    """Returns the greatest version that an honest node can have by now. What stands here above that was made
+    when this node did not know the time: it gives way to what others write."""
     observers: list[Callable[[int], None]] = field(factory=list, init=False)
     get: Callable[[int, float], Record | None] = field(init=False)
     """As `RecordStore.get`: the method of the other store itself, because reads must cost nothing more."""
@@ -31,13 +34,25 @@ class ObservedStore:
     def offer(self, record: Record, now: float, on_verdict: Callable[[Verdict], None]) -> None:
         """As `RecordStore.offer`."""
 
+        def judged(verdict: Verdict) -> None:
+            if verdict.outcome is Outcome.OUTRANKED and verdict.version > (latest := self._latest()):
+                self._store.overrule(record, now, latest, decided)
+            else:
+                decided(verdict)
+
         def decided(verdict: Verdict) -> None:
             on_verdict(verdict)
             if verdict.outcome is Outcome.HELD:
                 for observer in self.observers:
                     observer(record.key)
 
-        self._store.offer(record, now, decided)
+        self._store.offer(record, now, judged)
+
+    def overrule(
+        self, record: Record, now: float, latest: int, on_verdict: Callable[[Verdict], None]
+    ) -> None:
+        """As `LocalStore.overrule`."""
+        self._store.overrule(record, now, latest, on_verdict)
 
     def is_in_place(self) -> bool:
         """As `RecordStore.is_in_place`."""

@@ -69,6 +69,7 @@ class RecordRenewer:
         `near`: the nodes nearest to the key, where the caller has looked them up already.
         """
         deadline = self._clock.seconds() + OPERATION_TIMEOUT
+        record = self._reader.dated(record)
         if record.kind is not Kind.CONTENT:
             compared = await self._reader.compare(record, near, OPERATION_TIMEOUT / 2)
             judged = judge_renewal(record, compared)

@@ -180,3 +180,8 @@ def proven(record: Record) -> Record:
 def version_at(now: float) -> int:
     """Return the lowest version of this time: 48 bits of milliseconds, 16 bits of a counter within one."""
     return int(now * 1000) << 16
+
+
+def time_of(version: int) -> float:
+    """Return the time of which a version was made."""
+    return (version >> 16) / 1000

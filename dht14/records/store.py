@@ -10,8 +10,8 @@ from typing import Protocol
 from attrs import evolve, frozen
 
 from dht14.records.kept import KeptList
-from dht14.records.record import BRIEF_TTL, Record
-from dht14.records.version_floors import Floor
+from dht14.records.record import BRIEF_TTL, Kind, Record
+from dht14.records.version_floors import NO_FLOOR, Floor
 
 
 class Outcome(Enum):
@@ -129,8 +129,26 @@ class LocalStore(RecordStore, Protocol):
     def __len__(self) -> int:
         """The number of records held, including expired ones that were not yet dropped."""
 
+    def overrule(
+        self, record: Record, now: float, latest: int, on_verdict: Callable[[Verdict], None]
+    ) -> None:
+        """As `offer`, but what is held, or has expired, of an open version above `latest` does not count."""
+
     def check_invariants(self) -> None:
         """Raise AssertionError if the store contradicts itself; for tests and the simulator."""
+
+
+ANY_VERSION = (1 << 64) - 1
+"""The greatest version that there can be."""
+
+
+def believed(held: Record | None, floor: Floor, latest: int) -> tuple[Record | None, Floor]:
+    """Return what counts of a key: no open version above `latest`, which a clock that was fast has made."""
+    if held is not None and held.kind is Kind.OPEN and held.version > latest:
+        held = None
+    if floor.kind == Kind.OPEN and floor.version > latest:
+        floor = NO_FLOOR
+    return held, floor
 
 
 def judge(offered: Record, held: Record | None, floor: Floor, now: float) -> Verdict | None:

@@ -15,11 +15,13 @@ from dht14.database.limits import EVICTION_TRIES, NO_SHORTFALL, Growth, Shortfal
 from dht14.kademlia.keyspace import id_from_bytes, id_to_bytes
 from dht14.records.record import Kind, Record
 from dht14.records.store import (
+    ANY_VERSION,
     PAGE_RECORDS,
     Outcome,
     Page,
     StoreSpace,
     Verdict,
+    believed,
     judge,
     merged,
     required_copies,
@@ -149,14 +151,21 @@ class MemoryStore:
 
     def offer(self, record: Record, now: float, on_verdict: Callable[[Verdict], None]) -> None:
         """As `RecordStore.offer`; reports the verdict before it returns."""
-        on_verdict(self._judge(record, now))
+        on_verdict(self._judge(record, now, ANY_VERSION))
 
-    def _judge(self, record: Record, now: float) -> Verdict:
+    def overrule(
+        self, record: Record, now: float, latest: int, on_verdict: Callable[[Verdict], None]
+    ) -> None:
+        """As `LocalStore.overrule`."""
+        on_verdict(self._judge(record, now, latest))
+
+    def _judge(self, record: Record, now: float, latest: int) -> Verdict:
         held = self._records.get(record.key)
         if held is not None and held.expires_at <= now:
             self._lapse(held, now)
             held = None
-        verdict = judge(record, held, self._floors.of(record.key, now), now)
+        held, floor = believed(held, self._floors.of(record.key, now), latest)
+        verdict = judge(record, held, floor, now)
         if verdict is not None:
             return verdict
         copies = required_copies(record, held)

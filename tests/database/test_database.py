@@ -52,6 +52,26 @@ class OfferTests(DiskTestCase):
         self.assertEqual(self.offer(self.store, record(version=3)), [HELD])
         self.assertEqual(self.store.get(5, NOW), record(version=3))
 
+    def test_overruled(self) -> None:
+        """A greater version that is to count no more gives way, on the way to the disk, on it, and when it
+        has expired, also after a restart; an owner's never does."""
+        verdicts: list[Verdict] = []
+        self.store.offer(record(version=9), NOW, verdicts.append)
+        self.store.overrule(record(version=2), NOW, version(5), verdicts.append)
+        self.run_until(lambda: len(verdicts) == 2)
+        self.assertEqual(self.store.get(5, NOW), record(version=2))
+        self.offer(self.store, record(version=9))
+        self.store.overrule(record(version=3), NOW, version(5), verdicts.append)
+        self.run_until(lambda: len(verdicts) == 3)
+        self.store = self.reopen(self.store)
+        self.assertEqual((self.store.get(5, NOW), len(self.store)), (record(version=3), 1))
+        self.offer(self.store, record(version=9, ttl=10.0))
+        later = record(version=4, ttl=90.0)
+        self.store.overrule(later, NOW + 20, version(5), verdicts.append)
+        self.run_until(lambda: len(verdicts) == 4)
+        self.assertEqual(self.store.get(5, NOW + 20), later)
+        self.assertEqual({verdict.outcome for verdict in verdicts}, {HELD})
+
     def test_read_before(self) -> None:
         """A record that was read is no longer found once another one, or a longer life, has replaced it."""
         for one in (record(version=1), record(version=2), record(version=2, ttl=90.0)):

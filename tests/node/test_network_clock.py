@@ -1,7 +1,8 @@
 from twisted.trial.unittest import SynchronousTestCase
 
-from dht14.node.network_clock import MAX_CONTACTS, READ_TOLERANCE, TOLERANCE, NetworkClock
-from dht14.records.record import version_at
+from dht14.kademlia.keyspace import hash_id
+from dht14.node.network_clock import MAX_AGE, MAX_CONTACTS, READ_TOLERANCE, TOLERANCE, NetworkClock
+from dht14.records.record import Record, version_at
 
 NOW = 1_700_000_000.0
 
@@ -78,3 +79,22 @@ class NetworkClockTests(SynchronousTestCase):
             newest = version_at(NOW + self.ran + tolerance)
             self.assertTrue(believed(newest))
             self.assertFalse(believed(newest + 1))
+
+    def test_dated(self) -> None:
+        """A version from the future keeps its distance from now if it was made of the clock with which the
+        process has begun; otherwise it counts as a day old. Others stay as they are."""
+        self.ran, self.wrong = NOW + 86_400.0, -NOW - 86_400.0
+
+        def dated(made_at: float, key: int = 7, contacts: int = 9) -> int:
+            record = Record(key=key, value=b"v", version=version_at(made_at), expires_at=9e9, replication=8)
+            return self.time.dated(record, contacts).version
+
+        now = NOW + self.ran
+        self.hear(*[-now + NOW] * 4)
+        self.assertEqual(dated(NOW + 86_000.0), version_at(NOW + 86_000.0))
+        self.hear(*[-now + NOW] * 5)
+        self.assertEqual(dated(NOW + 86_000.0), version_at(NOW - 400.0))
+        self.assertEqual(dated(NOW + 90_000.0), version_at(NOW - MAX_AGE))
+        self.assertEqual(dated(NOW + 86_000.0, hash_id(b"v")), version_at(NOW + 86_000.0))
+        for seconds in (READ_TOLERANCE - 1, 0, -1_000):
+            self.assertEqual(dated(NOW + seconds), version_at(NOW + seconds))

@@ -35,6 +35,22 @@ class ObservedStoreTests(SynchronousTestCase):
         self.offer(3, expires_at=0.0)
         self.assertEqual(self.events, [Outcome.OUTRANKED, Outcome.REFUSED])
 
+    def test_from_the_future(self) -> None:
+        """What stands here with a version that no honest node can have by now gives way, and so does what is
+        remembered of it when it has expired."""
+        latest = 5
+        self.store = ObservedStore(self.inner, lambda: latest)
+        self.offer(9, expires_at=50.0)
+        self.offer(4)
+        self.assertEqual(self.events, [Outcome.HELD, Outcome.HELD])
+        self.offer(3)
+        self.assertEqual(self.events[-1], Outcome.OUTRANKED)
+        self.offer(9, expires_at=50.0)
+        self.store.expire(60.0)
+        self.assertEqual(self.store.floor(7, 60.0).version, 9)
+        self.offer(5)
+        self.assertEqual(self.events[-1], Outcome.HELD)
+
     def test_same_store(self) -> None:
         """All else is what the other store says."""
         self.offer(2)
