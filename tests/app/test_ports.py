@@ -10,7 +10,7 @@ from dht14.app.options import NodeSettings, Role, Settings
 from dht14.app.ports import NodePorts
 from dht14.errors import AddressUnavailable
 from dht14.net.api.readiness import Readiness
-from tests.process.nodes import free_port
+from tests.process.ports import free_port
 
 
 class NodePortsTests(TestCase):

@@ -31,7 +31,7 @@ from dht14.node.join import FIRST_TRY_TIMEOUT
 from dht14.records.receipt import NoRecord, PutOutcome, PutReason, Receipt
 from dht14.wire import api_messages
 from tests.fakes import fields
-from tests.process.nodes import free_port
+from tests.process.ports import free_port
 
 KEY = bytes(range(32))
 

@@ -13,7 +13,8 @@ from typing import Any
 
 from attrs import frozen
 
-from tests.process.nodes import Network, Twistd, eventually, free_port
+from tests.process.nodes import Network, Twistd, eventually
+from tests.process.ports import free_port
 
 # Only the tox environments `browser` and `screenshots` have it.
 HAS_SELENIUM = find_spec("selenium") is not None

@@ -6,7 +6,8 @@ import sys
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from tests.browser.chromium import Browser, browser, missing
-from tests.process.nodes import environment, eventually, free_port
+from tests.process.nodes import environment, eventually
+from tests.process.ports import free_port
 
 PHONE = 380
 

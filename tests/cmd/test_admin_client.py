@@ -13,7 +13,7 @@ from dht14.net.admin.refusals import MISSING, REFUSED
 from tests.cmd.admin_case import AdminCommandCase
 from tests.cmd.admin_server import STATUS, TOKEN, AdminServer
 from tests.cmd.shell import Outcome, run
-from tests.process.nodes import free_port
+from tests.process.ports import free_port
 
 ANSWERS = {"/v1/status": STATUS}
 

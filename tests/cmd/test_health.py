@@ -15,7 +15,7 @@ from dht14.kademlia.parameters import MAX_DATAGRAM
 from dht14.session.handshake import CHALLENGE, HELLO, HELLO_BYTES
 from tests.cmd.api_server import ApiServer
 from tests.cmd.shell import Outcome, run
-from tests.process.nodes import free_port
+from tests.process.ports import free_port
 
 HEALTHY = (0, b"healthy\n", "")
 

@@ -14,7 +14,7 @@ from dht14.records.receipt import NoRecord
 from dht14.wire.api_messages import encode_failure, encode_no_record, encode_success
 from tests.cmd.api_server import ApiServer
 from tests.cmd.shell import Outcome, run
-from tests.process.nodes import free_port
+from tests.process.ports import free_port
 
 
 class WaitTestCase(SynchronousTestCase):

@@ -18,7 +18,7 @@ from dht14.files.manifest import PIECE_BYTES
 from dht14.records.receipt import PutOutcome, PutReason
 from tests.embedding.open_files import open_files
 from tests.owners import Owner
-from tests.process.nodes import free_port
+from tests.process.ports import free_port
 
 OPTIONS: dict[str, Any] = {"difficulty": 0, "bootstrap_retry_interval": 1, "network": "embedded"}
 

@@ -7,7 +7,7 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.trial.unittest import TestCase
 
 from dht14.net.tcp_port import TcpPort
-from tests.process.nodes import free_port
+from tests.process.ports import free_port
 
 
 class Greeting(Protocol):

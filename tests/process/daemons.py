@@ -6,7 +6,8 @@ from pathlib import Path
 
 from attrs import frozen
 
-from tests.process.nodes import VoidPhone, eventually, free_port, run_twistd
+from tests.process.nodes import VoidPhone, eventually, run_twistd
+from tests.process.ports import free_port
 from tests.process.test_start import ProcessTestCase
 
 

@@ -3,14 +3,12 @@
 import contextlib
 import json
 import os
-import random
 import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import count
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,6 +17,7 @@ from attrs import define, field, frozen
 from dht14.records.receipt import Receipt
 from dht14.wire import api_messages
 from dht14.wire.api_messages import Failure, PutReceipt, Success
+from tests.process.ports import free_port
 
 T = TypeVar("T")
 
@@ -40,28 +39,6 @@ def eventually(condition: Callable[[], T | None], what: str, timeout: float = TI
             raise AssertionError(f"waited {timeout:g} s in vain for {what}")
         time.sleep(0.02)
     return result
-
-
-PORTS = 2_200
-"""Ports of each process that runs tests."""
-
-_ports = count(random.randrange(PORTS))
-
-
-def free_port() -> int:
-    """Return a port of 127.0.0.1 that is free for UDP and TCP alike.
-
-    It stays free until the node takes it: it is outside the range that the system gives to clients, each
-    of the processes that run tests side by side has its own range, and no port there is given again soon.
-    """
-    first = 10_000 + os.getpid() % 10 * PORTS
-    while True:
-        port = first + next(_ports) % PORTS
-        udp, tcp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM), socket.socket()
-        with contextlib.suppress(OSError), udp, tcp:
-            udp.bind(("127.0.0.1", port))
-            tcp.bind(("127.0.0.1", port))
-            return port
 
 
 class VoidPhone(contextlib.AbstractContextManager["VoidPhone"]):

@@ -14,7 +14,8 @@ from attrs import define, field
 
 from dht14.app.state_file import read_state
 from dht14.cmd.admin_client import UnixHttpConnection
-from tests.process.nodes import DHT14, TIMEOUT, eventually, free_port, run_program, run_twistd
+from tests.process.nodes import DHT14, TIMEOUT, eventually, run_program, run_twistd
+from tests.process.ports import free_port
 
 SWEEP_SECONDS = 120
 """Between two sweeps of expired values: so the disk comes to rest within the time of a soak."""

@@ -12,7 +12,8 @@ from dht14.cmd.admin_client import AdminClient, UnixHttpConnection
 from dht14.cmd.dashboard_server import DashboardServer
 from dht14.cmd.keys import parse_key
 from tests.cmd.shell import Outcome, run
-from tests.process.nodes import TIMEOUT, Twistd, eventually, free_port
+from tests.process.nodes import TIMEOUT, Twistd, eventually
+from tests.process.ports import free_port
 from tests.process.test_start import ProcessTestCase
 
 KEY = "greeting"

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from twisted.trial.unittest import SkipTest
 
 from tests.process.daemons import DaemonTestCase
-from tests.process.nodes import DHT14, Twistd, eventually, free_port, run_program, run_twistd
+from tests.process.nodes import DHT14, Twistd, eventually, run_program, run_twistd
+from tests.process.ports import free_port
 from tests.process.test_start import ProcessTestCase
 
 DISK_FULL = 28

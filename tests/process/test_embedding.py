@@ -11,7 +11,8 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.process.nodes import TIMEOUT, TOP, environment, eventually, free_port, run_program
+from tests.process.nodes import TIMEOUT, TOP, environment, eventually, run_program
+from tests.process.ports import free_port
 from tests.process.test_testnet import children, is_running
 
 SERVE = """

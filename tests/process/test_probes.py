@@ -7,7 +7,8 @@ from pathlib import Path
 
 from attrs import frozen
 
-from tests.process.nodes import Twistd, eventually, free_port
+from tests.process.nodes import Twistd, eventually
+from tests.process.ports import free_port
 from tests.process.test_start import ProcessTestCase
 
 

@@ -11,7 +11,8 @@ from typing import Any
 
 from twisted.trial.unittest import SkipTest
 
-from tests.process.nodes import Twistd, eventually, free_port
+from tests.process.nodes import Twistd, eventually
+from tests.process.ports import free_port
 from tests.process.test_start import ProcessTestCase
 from tests.test_monitoring import ALERTS, dashboard_expressions
 

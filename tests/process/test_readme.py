@@ -12,7 +12,8 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.process.nodes import TIMEOUT, TOP, environment, free_port
+from tests.process.nodes import TIMEOUT, TOP, environment
+from tests.process.ports import free_port
 
 RUNS = int(os.environ.get("README_RUNS", "1"))
 """How often the block is run, each time from nothing; ten of ten must work. A suite has time for one."""

@@ -14,7 +14,8 @@ from typing import ClassVar
 
 from twisted.trial.unittest import SkipTest
 
-from tests.process.nodes import TIMEOUT, TOP, free_port
+from tests.process.nodes import TIMEOUT, TOP
+from tests.process.ports import free_port
 from tests.process.test_network import NetworkTestCase
 
 SAMPLES = TOP / "docs" / "examples" / "voidphone"

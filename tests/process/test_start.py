@@ -7,7 +7,8 @@ from pathlib import Path
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from tests.app.test_config import OLDER_FILE
-from tests.process.nodes import Network, Twistd, eventually, free_port, run_twistd
+from tests.process.nodes import Network, Twistd, eventually, run_twistd
+from tests.process.ports import free_port
 
 KEY = bytes(range(32))
 UNRESOLVABLE = "[bootstrap]\none = no-such-host.invalid:8000\n"

@@ -19,7 +19,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from dht14 import DhtError, NoNode, Refused, StartError
 from dht14.testing import AsyncCluster, Cluster, testnet
 from tests.embedding.open_files import open_files
-from tests.process.nodes import DHT14, TIMEOUT, TOP, environment, eventually, free_port, run_program
+from tests.process.nodes import DHT14, TIMEOUT, TOP, environment, eventually, run_program
+from tests.process.ports import free_port
 
 FORGETFUL = """
 import time

@@ -6,7 +6,8 @@ import sys
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.wire import api_messages
-from tests.process.nodes import TOP, Twistd, free_port, run_program
+from tests.process.nodes import TOP, Twistd, run_program
+from tests.process.ports import free_port
 from tests.process.test_network import NetworkTestCase
 
 PAGE = (TOP / "docs" / "voidphone.md").read_text()

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.process.nodes import TOP, VoidPhone, environment, free_port
+from tests.process.nodes import TOP, VoidPhone, environment
+from tests.process.ports import free_port
 
 WRONG = (
     (),
