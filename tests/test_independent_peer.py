@@ -6,6 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.kademlia.contact import Contact
 from dht14.security.identity import Identity
+from dht14.session.layer import Target
 from dht14.wire.datagram import encode
 from dht14.wire.messages import Describe, Described, Nodes
 from tests import independent_peer
@@ -82,7 +83,7 @@ class IndependentPeerTests(SynchronousTestCase):
         for sought in (None, its_id):
             ours = Side(1, OUR_ADDRESS)
             called = independent_peer.Responder(self.proofs, self.identity, self.rng.randbytes, clock)
-            (hello,) = ours.layer.reach(ITS_ADDRESS, sought, REQUEST, ours.now, False)
+            (hello,) = ours.layer.reach(Target(ITS_ADDRESS, sought, False), REQUEST, ours.now)
             (finish,) = ours.take(called.challenge(hello), ITS_ADDRESS)
             self.assertEqual(called.finish(finish, OUR_ADDRESS), REQUEST)
             self.assertEqual(called.initiator, ours.identity.node_id.to_bytes(32, "big"))

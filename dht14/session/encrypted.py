@@ -8,7 +8,7 @@ time, and so reaches a peer that has forgotten the session.
 import random
 from collections.abc import Callable
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from dht14.errors import Malformed
 from dht14.kademlia.contact import Address, Contact, shared_contact
@@ -20,7 +20,7 @@ from dht14.security.shares import Priority
 from dht14.session import handshake as hs
 from dht14.session.acceptor import Acceptor, Limits
 from dht14.session.initiator import Initiator
-from dht14.session.layer import NOTHING, Datagrams, Received
+from dht14.session.layer import NOTHING, Datagrams, Received, Target
 from dht14.session.metrics import SessionMetrics
 from dht14.session.session import REKEY_AFTER, REKEY_PACKETS, Session
 from dht14.session.session_table import SessionTable
@@ -62,8 +62,8 @@ class EncryptedLayer:
         self._priority_of = priority_of
         self._hello_limiter = hello_limiter
         self.sessions = SessionTable(identity.node_id, is_contact)
-        self._initiators: dict[tuple[Address, int | None], Initiator] = {}
-        """The handshakes that this node began, by whom they seek; the oldest first."""
+        self._initiators: dict[Target, Initiator] = {}
+        """The handshakes that this node began; the oldest first."""
         self._initiators_by_cid: dict[bytes, Initiator] = {}
 
     # Sending
@@ -80,54 +80,39 @@ class EncryptedLayer:
             return None
         return session.answer(payload, now)
 
-    def reach(
-        self, address: Address, node_id: int | None, payload: bytes, now: float, by_address: bool
-    ) -> Datagrams:
+    def reach(self, target: Target, payload: bytes, now: float) -> Datagrams:
         """As `SessionLayer.reach`."""
-        session = self._usable_session(address, node_id, now)
+        session = self._usable_session(target, now)
         if session is None:
-            return self._send_handshake(address, node_id, payload, now, by_address, RESEND_AFTER)
+            return self._send_handshake(target, payload, now, RESEND_AFTER)
         data = session.answer(payload, now)
         if not session.needs_rekey(now):
             return (data,)
-        return (
-            data,
-            *self._send_handshake(address, session.contact.node_id, b"", now, by_address, RESEND_AFTER),
-        )
+        same_node = evolve(target, node_id=session.contact.node_id)
+        return (data, *self._send_handshake(same_node, b"", now, RESEND_AFTER))
 
-    def resend(
-        self, address: Address, node_id: int | None, payload: bytes, now: float, by_address: bool
-    ) -> Datagrams:
+    def resend(self, target: Target, payload: bytes, now: float) -> Datagrams:
         """As `SessionLayer.resend`."""
-        session = self._usable_session(address, node_id, now)
+        session = self._usable_session(target, now)
         if session is None:
-            return self._send_handshake(address, node_id, payload, now, by_address, RESEND_GAP)
+            return self._send_handshake(target, payload, now, RESEND_GAP)
         # Either the datagram was lost, or the peer has forgotten the session. This cures both.
         data = session.answer(payload, now)
-        handshake = self._send_handshake(
-            address, session.contact.node_id, payload, now, by_address, RESEND_GAP
-        )
-        initiator = self._initiators.get((address, session.contact.node_id))
+        same_node = evolve(target, node_id=session.contact.node_id)
+        handshake = self._send_handshake(same_node, payload, now, RESEND_GAP)
+        initiator = self._initiators.get(same_node)
         session.recovery_cid = initiator.cid if initiator is not None else b""
         return (data, *handshake)
 
-    def _usable_session(self, address: Address, node_id: int | None, now: float) -> Session | None:
-        session = self.sessions.by_address.get(address)
-        if session is None or node_id not in (None, session.contact.node_id) or session.is_over(now):
+    def _usable_session(self, target: Target, now: float) -> Session | None:
+        session = self.sessions.by_address.get(target.address)
+        if session is None or not target.is_met_by(session.contact.node_id) or session.is_over(now):
             return None
         return session
 
-    def _send_handshake(
-        self,
-        address: Address,
-        node_id: int | None,
-        payload: bytes,
-        now: float,
-        by_address: bool,
-        resend_after: float,
-    ) -> Datagrams:
+    def _send_handshake(self, target: Target, payload: bytes, now: float, resend_after: float) -> Datagrams:
         """Begin a handshake, or resend the latest datagram of the one under way."""
-        initiator = self._initiators.get((address, node_id))
+        initiator = self._initiators.get(target)
         if initiator is not None and not 0 <= now - initiator.began_at < HANDSHAKE_TIMEOUT:
             self._give_up(initiator)
             initiator = None
@@ -135,20 +120,20 @@ class EncryptedLayer:
             initiator.enqueue(payload)
             return ()
         is_hello = initiator is None or initiator.session is None
-        if is_hello and not by_address and not self._hello_limiter.take(address, now):
+        if is_hello and not target.by_address and not self._hello_limiter.take(target.address, now):
             self.metrics.hellos_withheld += 1
             return ()
         if initiator is None:
-            initiator = self._new_initiator(address, node_id, now)
+            initiator = self._new_initiator(target, now)
         initiator.enqueue(payload)
         initiator.sent_at = now
         return (initiator.datagram,)
 
-    def _new_initiator(self, address: Address, node_id: int | None, now: float) -> Initiator:
-        initiator = Initiator.begin(address, node_id, self._new_cid(), self._rng.randbytes(hs.KEY_BYTES), now)
+    def _new_initiator(self, target: Target, now: float) -> Initiator:
+        initiator = Initiator.begin(target, self._new_cid(), self._rng.randbytes(hs.KEY_BYTES), now)
         if len(self._initiators) >= MAX_HANDSHAKES:
             self._give_up(next(iter(self._initiators.values())))
-        self._initiators[address, node_id] = initiator
+        self._initiators[target] = initiator
         self._initiators_by_cid[initiator.cid] = initiator
         return initiator
 
@@ -159,7 +144,7 @@ class EncryptedLayer:
                 return cid
 
     def _give_up(self, initiator: Initiator) -> None:
-        del self._initiators[initiator.address, initiator.node_id]
+        del self._initiators[initiator.target]
         del self._initiators_by_cid[initiator.cid]
 
     # Receiving
@@ -204,14 +189,14 @@ class EncryptedLayer:
 
     def _received_challenge(self, datagram: bytes, address: Address, now: float) -> Received:
         initiator = self._initiators_by_cid.get(datagram[1:9])
-        if initiator is None or initiator.address != address or initiator.session is not None:
+        if initiator is None or initiator.target.address != address or initiator.session is not None:
             self.metrics.unasked_challenge += 1
             return NOTHING
         challenge = hs.Challenge.parse(datagram)
         node_id = self._verify_proof(challenge.proof)
         challenge.verify(self._clock.time_to_judge(challenge.made_at, now))
-        self._hello_limiter.proved(initiator.address)
-        if not initiator.seeks(node_id):
+        self._hello_limiter.proved(address)
+        if not initiator.target.is_met_by(node_id):
             self.metrics.other_node += 1
             return NOTHING
         keys = initiator.finish(challenge, self._identity, node_id, now)

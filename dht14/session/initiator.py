@@ -4,9 +4,9 @@ from attrs import define, field
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from dht14.kademlia.contact import Address
 from dht14.security.identity import Identity
 from dht14.session import handshake as hs
+from dht14.session.layer import Target
 from dht14.session.session import Session
 
 MAX_WAITING_REQUESTS = 64
@@ -17,9 +17,7 @@ MAX_WAITING_REQUESTS = 64
 class Initiator:
     """One handshake that this node began."""
 
-    address: Address
-    node_id: int | None
-    """The node to reach; None: any node at the address."""
+    target: Target
     cid: bytes
     began_at: float
     datagram: bytes
@@ -37,23 +35,18 @@ class Initiator:
     """The request in the FINISH."""
 
     @classmethod
-    def begin(
-        cls, address: Address, node_id: int | None, cid: bytes, secret: bytes, now: float
-    ) -> "Initiator":
+    def begin(cls, target: Target, cid: bytes, secret: bytes, now: float) -> "Initiator":
         """Begin a handshake. `secret` are 32 fresh random bytes."""
         private = X25519PrivateKey.from_private_bytes(secret)
         ephemeral = private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
-        return cls(address, node_id, cid, now, hs.hello(cid, ephemeral, node_id), now, private, ephemeral)
+        hello = hs.hello(cid, ephemeral, target.node_id)
+        return cls(target, cid, now, hello, now, private, ephemeral)
 
     def enqueue(self, request: bytes) -> None:
         """Let a request wait for the session, unless it waits already: a resend is the same bytes."""
         if request and request != self._carried and request not in self._waiting:
             self._waiting.append(request)
             del self._waiting[MAX_WAITING_REQUESTS:]
-
-    def seeks(self, node_id: int) -> bool:
-        """Return whether the handshake is meant for this node."""
-        return self.node_id is None or self.node_id == node_id
 
     def finish(self, challenge: hs.Challenge, identity: Identity, node_id: int, now: float) -> hs.SessionKeys:
         """Make the FINISH to a valid CHALLENGE of the node of this id, and return the keys of the session.

@@ -8,11 +8,29 @@ simulations of thousands of nodes.
 from collections.abc import Sequence
 from typing import Protocol
 
+from attrs import field, frozen
+
 from dht14.kademlia.contact import Address, Contact
 from dht14.security.rate_limiter import Bucket
 
 Datagrams = Sequence[bytes]
 """Datagrams to send one after the other, all to the same address."""
+
+
+@frozen
+class Target:
+    """Whom a datagram is to reach. Targets with the same address and the same id are equal."""
+
+    address: Address
+    node_id: int | None
+    """The node to reach; None: any node at the address."""
+    by_address: bool = field(eq=False)
+    """Whether this node was given the address: it is not that of a contact that a peer named. A peer may name
+    a victim: such an address gets fewer HELLOs."""
+
+    def is_met_by(self, node_id: int) -> bool:
+        """Whether the node of this id is the one to reach."""
+        return self.node_id is None or self.node_id == node_id
 
 
 class Peer(Protocol):
@@ -44,19 +62,11 @@ class SessionLayer(Protocol):
     def seal(self, contact: Contact, payload: bytes, now: float) -> bytes | None:
         """Return the datagram that carries `payload` to the contact; None without a session: `reach`."""
 
-    def reach(
-        self, address: Address, node_id: int | None, payload: bytes, now: float, by_address: bool
-    ) -> Datagrams:
-        """Return what to send so that `payload` reaches the node of this id; None: any node at this address.
+    def reach(self, target: Target, payload: bytes, now: float) -> Datagrams:
+        """Return what to send so that `payload` reaches the target. The result is empty where no HELLO is
+        allowed; then `payload` is lost."""
 
-        `by_address`: this node was given the address; it is not that of a contact that a peer named. A peer
-        may name a victim: such an address gets fewer HELLOs. The result is empty where no HELLO is allowed;
-        then `payload` is lost.
-        """
-
-    def resend(
-        self, address: Address, node_id: int | None, payload: bytes, now: float, by_address: bool
-    ) -> Datagrams:
+    def resend(self, target: Target, payload: bytes, now: float) -> Datagrams:
         """Return what to send because nothing answered `seal` or `reach` with the same arguments."""
 
     def received(self, datagram: bytes, address: Address, now: float) -> Received:

@@ -14,7 +14,7 @@ from dht14.kademlia.contact import Address, Contact
 from dht14.security.identity import PROOF_BYTES, VerifyProof
 from dht14.security.rate_limiter import Bucket, RateLimiter
 from dht14.security.subnets import host_of
-from dht14.session.layer import Datagrams, Received
+from dht14.session.layer import Datagrams, Received, Target
 
 PLAIN, PROBE, PROBE_REPLY = b"\x50", b"\x51", b"\x52"
 """The first byte of a datagram: `0x50 | proof of the sender 48 | payload`, `0x51 | proof of the prober 48 |
@@ -79,9 +79,7 @@ class PlaintextLayer:
         """As `SessionLayer.seal`."""
         return self._own_head + payload
 
-    def reach(
-        self, address: Address, node_id: int | None, payload: bytes, now: float, by_address: bool
-    ) -> Datagrams:
+    def reach(self, target: Target, payload: bytes, now: float) -> Datagrams:
         """As `SessionLayer.reach`."""
         return (self._own_head + payload,)
 

@@ -32,6 +32,7 @@ from dht14.security.prekey_clock import PrekeyClock
 from dht14.security.shares import Priority
 from dht14.session.acceptor import Limits
 from dht14.session.encrypted import EncryptedLayer
+from dht14.session.layer import Target
 from dht14.sim.memory_store import MemoryStore
 from dht14.stack import Stack, StackOptions
 from dht14.stack_builder import StackInputs, build_stack
@@ -157,7 +158,7 @@ class Handshakes:
             home, away = ("127.0.0.1", 1), ("127.0.0.1", number)
             # Slow enough for the limits, which count by this clock.
             now += 0.01
-            (hello,) = one.reach(away, sides[1].node_id, b"request", now, True)
+            (hello,) = one.reach(Target(away, sides[1].node_id, True), b"request", now)
             _, _, (challenge,) = two.received(hello, home, now)
             _, _, (finish,) = one.received(challenge, away, now)
             peer, _, _ = two.received(finish, home, now)

@@ -12,6 +12,7 @@ from cryptography.exceptions import InvalidSignature, InvalidTag
 
 from dht14.errors import Malformed
 from dht14.security.identity import Identity, Puzzle
+from dht14.session.layer import Target
 from dht14.session.session import Session
 from tests.fakes import BEGINNING
 from tests.fuzz.sessions import new_layer
@@ -224,7 +225,7 @@ class Both:
         if THEIRS_AT in self.layer.sessions.by_address:
             return
         sought = PUZZLE.verify_proof(THEIRS.proof) if request[:1] < b"\x80" else None
-        sent = self.layer.reach(THEIRS_AT, sought, request, self.now, True)
+        sent = self.layer.reach(Target(THEIRS_AT, sought, True), request, self.now)
         drawn = iter(self.rng.drawn[-2:])
         node_id = None if sought is None else THEIRS.node_id
         self.calling = Initiator(PROOFS, TWIN, node_id, lambda length: next(drawn), self.clock)

@@ -14,6 +14,7 @@ from dht14.security.identity import Identity, Puzzle
 from dht14.security.prekey_clock import PrekeyClock
 from dht14.session.acceptor import Limits
 from dht14.session.encrypted import MAX_HANDSHAKES, EncryptedLayer, HelloProbe
+from dht14.session.layer import Target
 from tests.fakes import BEGINNING
 from tests.fuzz.steps import step, steps
 from tests.independent_peer import Identity as IndependentIdentity
@@ -131,9 +132,11 @@ class Trial:
         contact = Contact(CALLEE_ID, CALLEE_AT, CALLEE.proof)
         if what == REACH:
             sealed = self.layer.seal(contact, data, self.now)
-            sent = self.layer.reach(CALLEE_AT, CALLEE_ID, data, self.now, True) if sealed is None else ()
+            sent = (
+                self.layer.reach(Target(CALLEE_AT, CALLEE_ID, True), data, self.now) if sealed is None else ()
+            )
         elif what == AGAIN:
-            sent = self.layer.resend(CALLEE_AT, CALLEE_ID if data else None, data, self.now, True)
+            sent = self.layer.resend(Target(CALLEE_AT, CALLEE_ID if data else None, True), data, self.now)
         elif what == CHALLENGE:
             changed = bytes(a ^ b for a, b in zip(self.challenge, data.ljust(181, b"\0"), strict=False))
             sent = tuple(self.received(changed, CALLEE_AT))

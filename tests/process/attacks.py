@@ -22,6 +22,7 @@ from dht14.net.bulk.tls import NodeTls
 from dht14.security.identity import Identity, Puzzle
 from dht14.session.handshake import HELLO_BYTES, Challenge
 from dht14.session.initiator import Initiator
+from dht14.session.layer import Target
 from dht14.wire.datagram import decode, encode
 from dht14.wire.messages import FindNode, FindValue, Nodes, Ping
 from tests.independent_peer import IndependentPeer, Responder, is_pong
@@ -154,7 +155,7 @@ class Caller:
     identity: Identity
 
     def hello(self, node: Address) -> Initiator:
-        initiator = Initiator.begin(node, None, os.urandom(8), os.urandom(32), time.time())
+        initiator = Initiator.begin(Target(node, None, False), os.urandom(8), os.urandom(32), time.time())
         initiator.enqueue(PING)
         self.socket.sendto(initiator.datagram, node)
         return initiator

@@ -12,7 +12,7 @@ from dht14.security.prekey_clock import PrekeyClock
 from dht14.security.shares import Priority
 from dht14.session.acceptor import Limits
 from dht14.session.encrypted import EncryptedLayer
-from dht14.session.layer import Datagrams, Peer
+from dht14.session.layer import Datagrams, Peer, Target
 
 PUZZLE = Puzzle("test", 0)
 BEGINNING = 1_700_000_000.0
@@ -121,13 +121,13 @@ class Pair:
         datagram = side.layer.seal(contact, payload, side.now)
         if datagram is not None:
             return (datagram,)
-        return side.layer.reach(contact.address, contact.node_id, payload, side.now, by_address)
+        return side.layer.reach(Target(contact.address, contact.node_id, by_address), payload, side.now)
 
     def send_again(self, side: Side, payload: bytes, by_address: bool = False) -> None:
         """Let one side resend a payload after a soft timeout."""
         self.wait(0.25)
         contact = self.other(side).contact
-        again = side.layer.resend(contact.address, contact.node_id, payload, side.now, by_address)
+        again = side.layer.resend(Target(contact.address, contact.node_id, by_address), payload, side.now)
         self.carry(side, again)
 
     def answer(self, side: Side, payload: bytes) -> None:

@@ -19,6 +19,7 @@ from dht14.session.acceptor import (
     Limits,
 )
 from dht14.session.initiator import Initiator
+from dht14.session.layer import Target
 from dht14.session.metrics import SessionMetrics
 from tests.session.pair import BEGINNING, PUZZLE
 
@@ -58,7 +59,9 @@ class AcceptorTestCase(SynchronousTestCase):
         request: bytes = b"request",
     ) -> bytes:
         """Return a FINISH whose HELLO came at `began`."""
-        initiator = Initiator.begin(caller, node_id, self.rng.randbytes(8), self.rng.randbytes(32), began)
+        initiator = Initiator.begin(
+            Target(caller, node_id, False), self.rng.randbytes(8), self.rng.randbytes(32), began
+        )
         initiator.enqueue(request)
         challenge = self.acceptor.challenge(initiator.datagram, caller, UNKNOWN, began)
         assert challenge is not None

@@ -12,6 +12,7 @@ from dht14.security.shares import TIERS, Priority
 from dht14.session import handshake as hs
 from dht14.session.acceptor import CHALLENGES_PER_SECOND, FINISHES_PER_SUBNET, PREKEY_ROTATION, Limits
 from dht14.session.encrypted import HANDSHAKE_TIMEOUT, MAX_HANDSHAKES
+from dht14.session.layer import Target
 from dht14.session.session import ACCEPT_REPEAT_TIME, MAX_ACCEPT_REPEATS, MAX_AGE, REKEY_AFTER, REKEY_PACKETS
 from tests.session.pair import Pair, Side
 
@@ -63,7 +64,7 @@ class HandshakeTests(SynchronousTestCase):
 
     def test_address_alone(self) -> None:
         """Where only the address is known, the node there is reached."""
-        sent = self.one.layer.reach(self.two.address, None, b"request", self.one.now, True)
+        sent = self.one.layer.reach(Target(self.two.address, None, True), b"request", self.one.now)
         self.pair.carry(self.one, sent)
         self.pair.answer(self.two, b"reply")
         self.assertEqual((self.two.received, self.one.received), ([b"request"], [b"reply"]))
@@ -72,7 +73,7 @@ class HandshakeTests(SynchronousTestCase):
 
     def test_another_node(self) -> None:
         """A node with another id than the sought one gets no FINISH and no request."""
-        sent = self.one.layer.reach(self.two.address, 77, b"request", self.one.now, False)
+        sent = self.one.layer.reach(Target(self.two.address, 77, False), b"request", self.one.now)
         self.pair.carry(self.one, sent)
         self.assertEqual(self.pair.kinds(), bytes([HELLO, CHALLENGE]))
         self.assertEqual(self.two.received, [])
@@ -139,7 +140,7 @@ class HandshakeTests(SynchronousTestCase):
 
     def test_itself(self) -> None:
         """A node that calls itself learns its own id from the session."""
-        sent = list(self.one.layer.reach(self.one.address, None, b"request", self.one.now, True))
+        sent = list(self.one.layer.reach(Target(self.one.address, None, True), b"request", self.one.now))
         while sent:
             sent += self.one.take(sent.pop(0), self.one.address)
         assert self.one.peer is not None
@@ -213,7 +214,7 @@ class LossTests(SynchronousTestCase):
         pair.send(pair.one, b"request")
         pair.wait(0.25)
         again = pair.one.layer.resend(
-            pair.two.address, pair.two.identity.node_id, b"request", pair.one.now, False
+            Target(pair.two.address, pair.two.identity.node_id, False), b"request", pair.one.now
         )
         self.assertEqual([datagram[0] for datagram in again], [DATA, HELLO])
         pair.two.take(again[0], pair.one.address)
@@ -518,21 +519,21 @@ class HostileTests(SynchronousTestCase):
         def hellos() -> int:
             sent = 0
             for node_id in range(1, 30):
-                sent += len(self.one.layer.reach(victim, node_id, b"x", self.one.now, False))
+                sent += len(self.one.layer.reach(Target(victim, node_id, False), b"x", self.one.now))
                 self.one.now += 1
-                sent += len(self.one.layer.resend(victim, node_id, b"x", self.one.now, False))
+                sent += len(self.one.layer.resend(Target(victim, node_id, False), b"x", self.one.now))
             return sent
 
         self.assertEqual(hellos(), HELLOS_PER_ADDRESS)
         self.one.now += HELLO_WINDOW
         self.assertEqual(hellos(), HELLOS_PER_ADDRESS)
         self.assertEqual(self.one.layer.metrics.hellos_withheld, 2 * (58 - HELLOS_PER_ADDRESS))
-        self.assertEqual(len(self.one.layer.reach(victim, None, b"x", self.one.now, True)), 1)
+        self.assertEqual(len(self.one.layer.reach(Target(victim, None, True), b"x", self.one.now)), 1)
 
     def test_proven_address(self) -> None:
         """An address where any node answered gets as many HELLOs as needed."""
         for node_id in (71, 72, 73, 74):
-            sent = self.one.layer.reach(self.two.address, node_id, b"x", self.one.now, False)
+            sent = self.one.layer.reach(Target(self.two.address, node_id, False), b"x", self.one.now)
             self.assertEqual(len(sent), 1)
             self.pair.carry(self.one, sent)
         self.assertTrue(self.pair.exchange(self.one))
@@ -593,7 +594,7 @@ class HostileTests(SynchronousTestCase):
         """Handshakes under way are bounded; unanswered ones are forgotten."""
         for number in range(MAX_HANDSHAKES + 100):
             address = (f"203.0.{number >> 8}.{number & 255}", 9)
-            self.one.layer.reach(address, number + 1, b"x", self.one.now, False)
+            self.one.layer.reach(Target(address, number + 1, False), b"x", self.one.now)
         self.assertEqual(len(self.one.layer._initiators), MAX_HANDSHAKES)
         self.one.layer.tidy(self.one.now + HANDSHAKE_TIMEOUT)
         self.assertEqual(len(self.one.layer._initiators), 0)

@@ -4,6 +4,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.session import handshake as hs
 from dht14.session.initiator import MAX_WAITING_REQUESTS, Initiator
+from dht14.session.layer import Target
 from tests.session.pair import BEGINNING, Side
 
 
@@ -13,7 +14,9 @@ class InitiatorTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.called, self.caller = Side(1, ("192.0.2.1", 8000)), Side(2, ("192.0.2.2", 8000))
         secret = random.Random(1).randbytes(32)
-        self.initiator = Initiator.begin(self.called.address, None, b"12345678", secret, BEGINNING)
+        self.initiator = Initiator.begin(
+            Target(self.called.address, None, False), b"12345678", secret, BEGINNING
+        )
 
     def finish(self) -> bytes:
         (challenge,) = self.called.take(self.initiator.datagram, self.caller.address)
@@ -43,10 +46,3 @@ class InitiatorTests(SynchronousTestCase):
         for number in range(2 * MAX_WAITING_REQUESTS):
             self.initiator.enqueue(b"%d" % number)
         self.assertEqual(len(self.initiator.take_waiting()), MAX_WAITING_REQUESTS)
-
-    def test_seeks(self) -> None:
-        """With an id an initiator seeks this node; without one it takes any node."""
-        self.assertTrue(self.initiator.seeks(1) and self.initiator.seeks(2))
-        sought = Initiator.begin(self.called.address, 7, b"12345678", bytes([1] * 32), BEGINNING)
-        self.assertTrue(sought.seeks(7))
-        self.assertFalse(sought.seeks(8))

@@ -7,6 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from dht14.errors import Malformed
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.keyspace import ID_SPACE
+from dht14.session.layer import Target
 from dht14.session.plaintext import (
     PLAIN,
     PROBE,
@@ -38,7 +39,7 @@ class PlaintextLayerTests(SynchronousTestCase):
         expected = b"\x50" + proof_of(7) + b"payload"
         self.assertEqual(seal(7, b"payload"), expected)
         for send in (layer(7).reach, layer(7).resend):
-            self.assertEqual(send(AWAY, 9, b"payload", 0.0, False), (expected,))
+            self.assertEqual(send(Target(AWAY, 9, False), b"payload", 0.0), (expected,))
 
     @settings(derandomize=True, deadline=None)
     @given(st.integers(0, ID_SPACE - 1), st.binary(min_size=1))

@@ -13,6 +13,7 @@ from dht14.security.prekey_clock import PrekeyClock
 from dht14.session.acceptor import Limits
 from dht14.session.encrypted import EncryptedLayer
 from dht14.session.handshake import HELLO_HEAD_BYTES
+from dht14.session.layer import Target
 from dht14.session.plaintext import PlaintextLayer, PlaintextProbe
 from tests import independent_peer
 from tests.page import PAGE, section
@@ -68,7 +69,7 @@ def made_here() -> dict[str, str]:
     secret = bytes([7] * 32)
     one = session_of(Scripted().script(secret, fixed["cid_i"], fixed["e"]), bytes([1] * 32))
     two = session_of(Scripted().script(secret, fixed["private key of P"], fixed["cid_r"]), bytes([2] * 32))
-    (hello,) = one.reach(RESPONDER, two._identity.node_id, PING, NOW, False)
+    (hello,) = one.reach(Target(RESPONDER, two._identity.node_id, False), PING, NOW)
     _, _, (challenge,) = two.received(hello, INITIATOR, NOW)
     _, _, (finish,) = one.received(challenge, RESPONDER, NOW)
     peer, request, _ = two.received(finish, INITIATOR, NOW)

@@ -7,6 +7,7 @@ from attrs import define
 from dht14.kademlia.contact import Contact
 from dht14.net.rpc.metrics import SentRequests
 from dht14.node.ports import CallObserver
+from dht14.session.layer import Target
 
 
 class CallStage(Enum):
@@ -40,6 +41,11 @@ class Call:
     round_trips: int = 1
     """Round trips to the reply if nothing is lost: two with a handshake."""
     stage: CallStage = CallStage.PACED
+
+    @property
+    def target(self) -> Target:
+        """Whom it is to reach where there is no session yet, or may be none any more."""
+        return Target(self.contact.address, self.node_id, self.by_address)
 
     def is_answered_by(self, sender: Contact) -> bool:
         """Whether a reply of this sender is one to this call."""

@@ -161,15 +161,13 @@ class RpcProtocol(DatagramProtocol):
             call.counters.spared += 1
         elif state is PeerState.SILENT:
             # It may have started anew since. Then it does not know our session, and would never answer in it.
-            again = self._session.resend(address, call.node_id, call.payload, now, call.by_address)
-            self._send_all(again, address)
+            self._send_all(self._session.resend(call.target, call.payload, now), address)
         elif (datagram := self._session.seal(call.contact, call.payload, now)) is not None:
             self._send(datagram, address)
         else:
             call.round_trips = 2
             slow_after = min(2 * slow_after, max(slow_after, SOFT_TIMEOUT_UNKNOWN))
-            reached = self._session.reach(address, call.node_id, call.payload, now, call.by_address)
-            self._send_all(reached, address)
+            self._send_all(self._session.reach(call.target, call.payload, now), address)
         self._deadlines.add(slow_after, rpc_id, now)
         if state is not PeerState.RESPONSIVE:
             self._mark_slow(call)
@@ -220,8 +218,7 @@ class RpcProtocol(DatagramProtocol):
             self._deadlines.add_next(has_until, rpc_id)
         else:
             call.counters.resent += 1
-            again = self._session.resend(address, call.node_id, call.payload, now, call.by_address)
-            self._send_all(again, address)
+            self._send_all(self._session.resend(call.target, call.payload, now), address)
             # If this process was the slow one, the resend still has time for its reply.
             call.silent_at = max(call.silent_at, now + SOFT_TIMEOUT_UNKNOWN)
             self._deadlines.add_next(call.silent_at, rpc_id)
