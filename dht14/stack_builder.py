@@ -42,6 +42,7 @@ from dht14.node.record_sender import RecordSender
 from dht14.node.republish_times import RepublishTimes
 from dht14.node.responder import Responder
 from dht14.node.resync_state import ResyncState
+from dht14.node.watched_key import WatchAccess
 from dht14.node.watches import Watches
 from dht14.records.store import LocalStore
 from dht14.security.hello_limiter import HelloLimiter
@@ -272,12 +273,14 @@ def _build_node(
         reader,
     )
     watches = Watches(
-        lookups,
-        rpc,
-        lambda key: reader.get(key, False, OPERATION_TIMEOUT),
-        state.store,
-        inputs.clock,
-        inputs.rng,
+        WatchAccess(
+            lookups=lookups,
+            rpc=rpc,
+            read=lambda key: reader.get(key, False, OPERATION_TIMEOUT),
+            store=state.store,
+            clock=inputs.clock,
+            rng=inputs.rng,
+        )
     )
     if state.store is not None:
         state.store.observers.append(watches.record_held)

@@ -35,6 +35,7 @@ from dht14.node.republish_times import RepublishTimes
 from dht14.node.responder import Responder
 from dht14.node.resync_state import ResyncState
 from dht14.node.transfers import Download, Transfer, Upload
+from dht14.node.watched_key import WatchAccess
 from dht14.node.watches import Watches
 from dht14.security.identity import PROOF_BYTES, Identity, public_key_in
 from dht14.security.subnets import parties_of
@@ -263,12 +264,14 @@ class FakeNetwork:
         reader = RecordReader(lookups, observed, bulk, time, resync_state, None)
         writer = RecordWriter(lookups, observed, time, resync_state, self.policy, republish_times, reader)
         watches = Watches(
-            lookups,
-            rpc,
-            lambda key: reader.get(key, False, OPERATION_TIMEOUT),
-            observed,
-            self.clock,
-            random.Random(node_id),
+            WatchAccess(
+                lookups=lookups,
+                rpc=rpc,
+                read=lambda key: reader.get(key, False, OPERATION_TIMEOUT),
+                store=observed,
+                clock=self.clock,
+                rng=random.Random(node_id),
+            )
         )
         responder.on_notify = watches.notified
         if observed is not None:

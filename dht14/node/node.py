@@ -19,7 +19,8 @@ from dht14.node.metrics import PutMetrics
 from dht14.node.ports import KeyWatch, Rpc
 from dht14.node.put import RecordWriter
 from dht14.node.renew import RecordRenewer
-from dht14.node.watches import OnChange, Watches
+from dht14.node.watched_key import OnChange
+from dht14.node.watches import Watches
 from dht14.records.receipt import NoRecord, Receipt
 from dht14.records.record import Record
 

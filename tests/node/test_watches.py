@@ -13,7 +13,7 @@ from dht14.node import watches
 from dht14.node.leases import LEASE_SECONDS
 from dht14.node.metrics import ReadCause
 from dht14.node.watch_state import POLL_INTERVAL, RENEW_INTERVAL, Found
-from dht14.node.watches import Subscription
+from dht14.node.watched_key import Subscription
 from dht14.records.receipt import NoRecord
 from dht14.records.record import Record, version_at
 from dht14.records.store import Refusal
@@ -360,7 +360,7 @@ class LimitTests(WatchesTestCase):
         assert subscription is not None
         self.addCleanup(subscription.end)
         slow: Deferred[Found] = Deferred()
-        self.patch(self.watcher.node.watches, "_read_record", lambda key: slow)
+        self.patch(self.watcher.node.watches._access, "read", lambda key: slow)
         present = subscription.present()
         self.assertLess(self.network.seconds_until(present), PROMISED)
         self.assertIs(self.successResultOf(present), NoRecord.UNANSWERED)
@@ -378,10 +378,10 @@ class LimitTests(WatchesTestCase):
             raise ZeroDivisionError
 
         with capturedLogs() as events:
-            usual = self.watcher.node.watches._read_record
-            self.watcher.node.watches._read_record = broken
+            access = self.watcher.node.watches._access
+            usual, access.read = access.read, broken
             self.assertIs(self.network.result(subscription.present()), NoRecord.UNANSWERED)
-            self.watcher.node.watches._read_record = usual
+            access.read = usual
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), len(events))
         self.assertLess(len(events), 6)
         self.put(self.writer, b"1")
