@@ -27,7 +27,7 @@ from dht14.node.metrics import WatchMetrics
 from dht14.node.network_clock import NetworkClock
 from dht14.node.node import Node
 from dht14.node.notifier import Notifier
-from dht14.node.put import Policy
+from dht14.node.policy import Policy
 from dht14.node.republish_times import RepublishTimes
 from dht14.node.responder import Responder
 from dht14.node.resync_state import ResyncState

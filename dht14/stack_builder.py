@@ -29,6 +29,7 @@ from dht14.net.rpc.probe import ProbeProtocol
 from dht14.net.rpc.protocol import RpcProtocol
 from dht14.net.rpc.standstill import StandstillDetector
 from dht14.node.get import RecordReader
+from dht14.node.holders import Holders
 from dht14.node.join import Join
 from dht14.node.leases import LeaseTable
 from dht14.node.lookups import Lookups
@@ -42,6 +43,7 @@ from dht14.node.record_sender import RecordSender
 from dht14.node.republish_times import RepublishTimes
 from dht14.node.responder import Responder
 from dht14.node.resync_state import ResyncState
+from dht14.node.version_choice import VersionChoice
 from dht14.node.watched_key import WatchAccess
 from dht14.node.watches import Watches
 from dht14.records.store import LocalStore
@@ -263,15 +265,9 @@ def _build_node(
         read_repair = ReadRepair(state.neighbourhood, rpc, replicator, inputs.clock)
     lookups = Lookups(state.neighbourhood, record_sender, inputs.clock)
     reader = RecordReader(lookups, state.store, inputs.bulk, state.time, state.resync_state, read_repair)
-    writer = RecordWriter(
-        lookups,
-        state.store,
-        state.time,
-        state.resync_state,
-        inputs.options.policy,
-        state.republish_times,
-        reader,
-    )
+    holders = Holders(lookups, state.store, state.resync_state, state.republish_times)
+    versions = VersionChoice(lookups, state.store, state.time)
+    writer = RecordWriter(lookups, inputs.options.policy, reader, holders, versions)
     watches = Watches(
         WatchAccess(
             lookups=lookups,

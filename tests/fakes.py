@@ -22,19 +22,22 @@ from dht14.kademlia.parameters import (
 )
 from dht14.kademlia.routing_table import RoutingTable
 from dht14.node.get import RecordReader
+from dht14.node.holders import Holders
 from dht14.node.leases import LeaseTable
 from dht14.node.lookups import Lookups
 from dht14.node.network_clock import NetworkClock
 from dht14.node.node import Node
 from dht14.node.notifier import Notifier
 from dht14.node.observed_store import ObservedStore
+from dht14.node.policy import Policy
 from dht14.node.ports import CallObserver, CallResult
-from dht14.node.put import Policy, RecordWriter
+from dht14.node.put import RecordWriter
 from dht14.node.record_sender import RecordSender
 from dht14.node.republish_times import RepublishTimes
 from dht14.node.responder import Responder
 from dht14.node.resync_state import ResyncState
 from dht14.node.transfers import Download, Transfer, Upload
+from dht14.node.version_choice import VersionChoice
 from dht14.node.watched_key import WatchAccess
 from dht14.node.watches import Watches
 from dht14.security.identity import PROOF_BYTES, Identity, public_key_in
@@ -262,7 +265,9 @@ class FakeNetwork:
         record_sender = RecordSender(rpc, bulk, self.clock)
         lookups = Lookups(neighbourhood, record_sender, self.clock)
         reader = RecordReader(lookups, observed, bulk, time, resync_state, None)
-        writer = RecordWriter(lookups, observed, time, resync_state, self.policy, republish_times, reader)
+        holders = Holders(lookups, observed, resync_state, republish_times)
+        versions = VersionChoice(lookups, observed, time)
+        writer = RecordWriter(lookups, self.policy, reader, holders, versions)
         watches = Watches(
             WatchAccess(
                 lookups=lookups,

@@ -12,7 +12,7 @@ from dht14.kademlia.parameters import SUBNET_IN_BUCKET
 from dht14.maintenance.periodic import Periodic
 from dht14.net.api.metrics import ApiMetrics
 from dht14.node.join import Retries
-from dht14.node.put import Policy
+from dht14.node.policy import Policy
 from dht14.records.receipt import NoRecord, PutOutcome
 from dht14.records.record import Record
 from dht14.records.store import Outcome, Verdict

@@ -2,7 +2,7 @@
 
 from dht14.app.options import Role, Settings, YesNo
 from dht14.node.join import Retries
-from dht14.node.put import Policy
+from dht14.node.policy import Policy
 from dht14.session.acceptor import Limits
 from dht14.stack import StackOptions
 

@@ -10,7 +10,7 @@ from dht14.maintenance.kept_changes import KeptChanges
 from dht14.maintenance.kept_renewals import KeptRenewals
 from dht14.maintenance.metrics import KeptMetrics
 from dht14.node.node import Node
-from dht14.node.put import Policy
+from dht14.node.policy import Policy
 from dht14.records.kept import KeepRefusal, KeptBy, KeptEntry, KeptList, KeptPage, page_of, phase_of
 from dht14.records.record import Kind, Record, proven
 

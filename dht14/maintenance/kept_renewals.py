@@ -21,7 +21,7 @@ from dht14.maintenance.metrics import KeptMetrics
 from dht14.maintenance.region import RegionLookups
 from dht14.node.concurrency import run_limited
 from dht14.node.node import Node
-from dht14.node.put import Policy
+from dht14.node.policy import Policy
 from dht14.node.renew import NotRenewed, RecordRenewer, Renewal, Renewed, Replaced
 from dht14.records.kept import REGION_BITS, KeptEntry, KeptList, KeptState, RenewalFailure, phase_of
 from dht14.records.record import Kind, Record

@@ -5,39 +5,28 @@ when two conditions hold: as many holders as asked for have it on disk, or all t
 reached; and most of the group are among them. Then every later read sees it.
 """
 
-from attrs import define, evolve, field, frozen
-from twisted.internet.defer import Deferred
+from attrs import define, evolve, field
 from twisted.logger import Logger
 
 from dht14.errors import Malformed
 from dht14.kademlia.parameters import (
-    CLOCK_TIMEOUT,
-    FUTURE_WITNESSES,
     GROUP,
-    MAX_REPLICATION,
     MAX_VALUE,
     PUT_QUEUE_TIMEOUT,
-    REPLICATION,
 )
 from dht14.node.concurrency import ConcurrencyLimit
 from dht14.node.get import RecordReader
 from dht14.node.holders import Holders
 from dht14.node.lookups import Lookups
 from dht14.node.metrics import PutMetrics
-from dht14.node.network_clock import NetworkClock
-from dht14.node.republish_times import RepublishTimes
-from dht14.node.resync_state import ResyncState
+from dht14.node.policy import Policy
+from dht14.node.version_choice import VersionChoice
 from dht14.node.write_quorum import WriteQuorum
 from dht14.records.receipt import PutOutcome, PutReason, Receipt
-from dht14.records.record import Kind, Record, proven, version_at
-from dht14.records.store import RecordStore
+from dht14.records.record import Kind, Record, proven
 
 MAX_SETTLE_ROUNDS = 2
 """How often a conflict is checked before the client is told how it ended."""
-
-CLOCK_PRECISION = 1.0
-"""Seconds. Nodes agree on the time to this precision: a version counts as one from the future only if it is
-ahead by more. A version newer than a write by less was written at the same time."""
 
 MAX_PUTS = 128
 """Puts of one node that run at once. With many more, contacts as busy as this node would answer the last ones
@@ -47,24 +36,6 @@ LOG_INTERVAL = 60.0
 """Seconds between two log lines about puts that fail for the same reason."""
 
 
-@frozen(kw_only=True)
-class Policy:
-    """What this node does where the client leaves the choice to it. Times in seconds."""
-
-    replication: int = REPLICATION
-    min_ttl: int = 60
-    max_ttl: int = 86_400
-    default_ttl: int = 86_400
-
-    def ttl(self, asked: int) -> int:
-        """Return the time to live if the client asked for `asked` seconds; 0 asks for the default."""
-        return min(max(asked or self.default_ttl, self.min_ttl), self.max_ttl)
-
-    def copies(self, asked: int) -> int:
-        """Return the number of copies if the client asked for `asked`; 0 asks for the default."""
-        return min(asked or self.replication, MAX_REPLICATION)
-
-
 @define(eq=False)
 class RecordWriter:
     """The puts of one node."""
@@ -72,23 +43,17 @@ class RecordWriter:
     log = Logger()
 
     _lookups: Lookups
-    _store: RecordStore | None
-    _time: NetworkClock
-    _resync_state: ResyncState
     _policy: Policy
-    _republish_times: RepublishTimes
     _reader: RecordReader
-    metrics: PutMetrics = field(factory=PutMetrics, init=False)
-    holders: Holders = field(init=False)
+    holders: Holders
     """Where its records go."""
+    _versions: VersionChoice
+    metrics: PutMetrics = field(factory=PutMetrics, init=False)
     _concurrency: ConcurrencyLimit = field(init=False)
-    _learners: "list[Deferred[None]]" = field(factory=list, init=False)
-    """Those that wait until this node has heard what time it is."""
     _logged_at: dict[PutReason, float] = field(factory=dict, init=False)
     """When a failure for each reason was last logged."""
 
     def __attrs_post_init__(self) -> None:
-        self.holders = Holders(self._lookups, self._store, self._resync_state, self._republish_times)
         self._concurrency = ConcurrencyLimit(self._lookups.clock, MAX_PUTS, PUT_QUEUE_TIMEOUT)
 
     async def put(self, key: int, value: bytes, ttl: int, replication: int, timeout: float) -> Receipt:
@@ -158,71 +123,15 @@ class RecordWriter:
 
     async def _put_open(self, record: Record, wanted: int, deadline: float) -> Receipt:
         """Store a record that any node may replace, with a version above those that the holders have."""
-        lookups = self._lookups
-        is_near = lookups.neighbourhood.is_near(record.key, record.replication)
-        if is_near and not self._time.has_heard_enough(len(lookups.table)):
-            # Others refuse a version from the future. But the own store would take it first, and keep it.
-            await self._learn_time(record.key, deadline)
-        record = evolve(record, version=self._first_version(record.key))
+        record = evolve(record, version=await self._versions.first(record, deadline))
         quorum = await self.holders.store(record, wanted, deadline)
-        version = await self._next_version(record, quorum, deadline)
+        version = await self._versions.next(record, quorum, deadline)
         if version != record.version:
             record = evolve(record, version=version)
             quorum = await self.holders.store(record, wanted, deadline)
         if quorum.outranked:
             return await self._receipt_of_outranked(record, quorum, deadline)
         return _receipt(quorum)
-
-    def _first_version(self, key: int) -> int:
-        """Return the version of a write that begins now: above the one in the own store."""
-        now = version_at(self._time.now())
-        held = self._store.get(key, self._lookups.clock.seconds()) if self._store is not None else None
-        newest_here = held.version if held is not None and held.kind is Kind.OPEN else 0
-        return self._version_above(newest_here, now)
-
-    async def _next_version(self, record: Record, quorum: WriteQuorum, deadline: float) -> int:
-        """Return the version with which to store the record again; its own version if that is not necessary.
-
-        It is necessary where a holder has a newer version, and where this node's clock was wrong.
-        """
-        if quorum.refused_version or quorum.outranked_after(self._latest_version()):
-            # Other nodes have a version from the future, or this node does not know the time yet.
-            await self._ask_time(record.key, deadline)
-        is_wrong = quorum.refused_version and self._is_off(record.version)
-        version = version_at(self._time.now()) if is_wrong else record.version
-        return self._version_above(
-            quorum.version_to_surpass(self._latest_version(), FUTURE_WITNESSES), version
-        )
-
-    async def _learn_time(self, key: int, deadline: float) -> None:
-        """Ask for the time, once for all puts that wait for it."""
-        learned: Deferred[None] = Deferred()
-        self._learners.append(learned)
-        if len(self._learners) == 1:
-            try:
-                await self._ask_time(key, deadline)
-            finally:
-                learners, self._learners = self._learners, []
-                for learner in learners:
-                    learner.callback(None)
-        await learned
-
-    async def _ask_time(self, key: int, deadline: float) -> None:
-        """Ask the group of the key for the time: each PONG tells it."""
-        remaining = max(deadline - self._lookups.clock.seconds(), 0.0)
-        await self._lookups.ping(self._lookups.table.closest(key, GROUP), min(CLOCK_TIMEOUT, remaining))
-
-    def _latest_version(self) -> int:
-        """Return the greatest version that can have been made by now."""
-        return version_at(self._time.now() + CLOCK_PRECISION)
-
-    def _version_above(self, newest: int, otherwise: int) -> int:
-        """Return a version above the `newest` known one, or `otherwise` if `newest` is not believable."""
-        return max(otherwise, newest + 1) if self._time.may_be_held(newest) else otherwise
-
-    def _is_off(self, version: int) -> bool:
-        """Whether this version was made at a time that differs from the network's time."""
-        return abs(version - version_at(self._time.now())) > version_at(CLOCK_PRECISION)
 
     async def _receipt_of_outranked(self, record: Record, quorum: WriteQuorum, deadline: float) -> Receipt:
         """A holder has a better record of this key, or lies: what readers see decides."""

@@ -12,7 +12,7 @@ from dht14.kademlia.contact import Address
 from dht14.kademlia.keyspace import hash_id, id_from_bytes
 from dht14.net.api.factory import ApiFactory
 from dht14.net.api.metrics import BadFrame
-from dht14.node.put import Policy
+from dht14.node.policy import Policy
 from dht14.records.receipt import NoRecord
 from dht14.session.plaintext import PLAIN
 from dht14.sim.clock import HeapClock

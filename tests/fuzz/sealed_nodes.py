@@ -13,7 +13,7 @@ from twisted.logger import capturedLogs
 
 from dht14.kademlia.contact import Address
 from dht14.kademlia.keyspace import hash_id, id_from_bytes, id_to_bytes
-from dht14.node.put import Policy
+from dht14.node.policy import Policy
 from dht14.security.identity import Identity, Puzzle
 from dht14.sim.clock import HeapClock
 from dht14.stack import StackOptions

@@ -3,7 +3,7 @@
 from twisted.internet.defer import Deferred
 
 from dht14.maintenance.keep import Keeper
-from dht14.node.put import Policy
+from dht14.node.policy import Policy
 from dht14.records.kept import KeepRefusal, KeptBy, KeptEntry, OnKept
 from dht14.records.record import version_at
 from dht14.sim.memory_kept import MemoryKept

@@ -7,7 +7,7 @@ from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 
 from dht14.maintenance.keep import Keeper
 from dht14.maintenance.kept_renewals import BATCH, RENEWALS_PER_SECOND, SCAN_PAGE, keep_interval
-from dht14.node.put import Policy
+from dht14.node.policy import Policy
 from dht14.records.kept import KeptEntry, KeptState, RenewalFailure
 from dht14.records.record import version_at
 from dht14.records.store import Refusal

@@ -3,19 +3,17 @@ from functools import partial
 
 from attrs import define, field
 from twisted.logger import capturedLogs
-from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.kademlia.keyspace import hash_id, random_id
 from dht14.kademlia.parameters import (
     GROUP,
-    MAX_REPLICATION,
     MAX_VALUE,
     QUORUM,
     REPLICATION,
     SPARE_COPIES,
 )
 from dht14.node.network_clock import TOLERANCE
-from dht14.node.put import MAX_PUTS, Policy
+from dht14.node.put import MAX_PUTS
 from dht14.records.receipt import PutOutcome, PutReason
 from dht14.records.record import Record, version_at
 from dht14.records.store import Outcome, Refusal, Verdict
@@ -26,21 +24,6 @@ from tests import fakes
 from tests.fakes import LATENCY, fields
 from tests.node.node_case import KEY, PROMISED, TTL, NodeTestCase, move_away, nearest
 from tests.outcomes import acknowledged
-
-
-class PolicyTests(SynchronousTestCase):
-    """The bounds of what a client asks for."""
-
-    policy = Policy(replication=8, min_ttl=60, max_ttl=3600, default_ttl=1800)
-
-    def test_ttl(self) -> None:
-        """A time to live is brought within the bounds; 0 asks for the default."""
-        self.assertEqual([self.policy.ttl(asked) for asked in (0, 1, 100, 65_535)], [1800, 60, 100, 3600])
-
-    def test_copies(self) -> None:
-        """The number of copies is bounded too."""
-        asked = (0, 1, 20, 255)
-        self.assertEqual([self.policy.copies(n) for n in asked], [8, 1, MAX_REPLICATION, MAX_REPLICATION])
 
 
 @define

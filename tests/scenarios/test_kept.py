@@ -8,7 +8,7 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.kademlia.keyspace import hash_id
-from dht14.node.put import Policy
+from dht14.node.policy import Policy
 from dht14.records.kept import KeptBy, KeptEntry, KeptState, RenewalFailure
 from dht14.records.receipt import Receipt
 from dht14.sim.host import VirtualNode

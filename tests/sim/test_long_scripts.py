@@ -5,7 +5,7 @@ from typing import Any
 from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
-from dht14.node.put import Policy
+from dht14.node.policy import Policy
 from dht14.node.responder import Responder
 from dht14.sim.host import NodeRole
 from dht14.sim.long_scripts import kept_items, long_churn
