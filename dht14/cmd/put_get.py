@@ -149,8 +149,9 @@ def run_put(args: argparse.Namespace) -> int:
 def run_get(args: argparse.Namespace) -> int:
     """Fetch a value and return the exit code."""
     key = _key_to_get(args)
-    if args.output not in (None, "-"):
-        _check_output(args.output)
+    path = None if args.output == "-" else args.output
+    if path is not None:
+        _check_output(path)
     is_plain = args.raw or args.content
     if args.key is not None and args.key.startswith(SCHEME) and not is_plain:
         return _get_file(args, key)
@@ -159,38 +160,43 @@ def run_get(args: argparse.Namespace) -> int:
     with notice_if_slow(f"waiting for the node at {format_address(*address)}"):
         found = api_client.get(address, key, content=args.content)
     seconds = time.monotonic() - began
-    missing = found if isinstance(found, NoRecord) else None
-    value = found.value if isinstance(found, Found) else None
     envelope = None
-    if value is not None and is_envelope(value) and not args.raw:
-        envelope = verified_envelope(key, value)
-        if envelope.deleted:
-            value, missing = None, NoRecord.DELETED
-        elif is_link(envelope.payload):
+    if isinstance(found, Found) and is_envelope(found.value) and not args.raw:
+        envelope = verified_envelope(key, found.value)
+        if is_link(envelope.payload):
             return _get_file(args, key)
-        else:
-            value = envelope.payload
-    if args.output == "-":
-        args.output = None
-    if value is not None and args.output is not None:
-        _write_file(args.output, value)
+    value = _value_of(found, envelope)
+    if path is not None and isinstance(value, bytes):
+        _write_file(path, value)
     if args.json:
-        verdict: dict[str, object] = {"found": value is not None}
-        if missing is not None:
-            verdict["error"] = missing.name.lower()
-        elif isinstance(found, Found):
-            verdict |= record_fields(found)
-        print_json(_answer(key, value, seconds, verdict, envelope))
-    elif value is None:
-        raise not_found_error(missing or NoRecord.NOT_FOUND)
+        payload = None if isinstance(value, NoRecord) else value
+        print_json(_answer(key, payload, seconds, _verdict(found, value), envelope))
+    elif isinstance(value, NoRecord):
+        raise not_found_error(value)
     else:
-        if args.output is None:
+        if path is None:
             print_value(value)
         if looks_like_manifest(value) and not is_plain:
             print_status(
                 f"this is the list of a file's pieces; dht14 get {SCHEME}{key.hex()} fetches the file"
             )
-    return NOT_DONE if value is None else DONE
+    return NOT_DONE if isinstance(value, NoRecord) else DONE
+
+
+def _value_of(found: Found | NoRecord, envelope: Envelope | None) -> bytes | NoRecord:
+    """Return what was put: of an owner's record, the payload of its `envelope`; or why there is nothing."""
+    if isinstance(found, NoRecord):
+        return found
+    if envelope is None:
+        return found.value
+    return NoRecord.DELETED if envelope.deleted else envelope.payload
+
+
+def _verdict(found: Found | NoRecord, value: bytes | NoRecord) -> dict[str, object]:
+    """Return the JSON fields that say whether a value was found."""
+    if isinstance(value, NoRecord):
+        return {"found": False, "error": value.name.lower()}
+    return {"found": True} | (record_fields(found) if isinstance(found, Found) else {})
 
 
 def _get_file(args: argparse.Namespace, key: bytes) -> int:
