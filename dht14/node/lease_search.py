@@ -47,6 +47,57 @@ class LeaseAnswer(Enum):
 
 
 @define(eq=False)
+class LeaseRenewal:
+    """Whom one renewal of the leases of a key has asked, and what they said."""
+
+    _key: int
+    _wanted: int
+    """Leases to get."""
+    _own_id: int
+    _candidates: dict[int, Contact]
+    """The nodes nearest to the key that may hold values, by id."""
+    _asked: set[int] = field(factory=set, init=False)
+    _granted: list[int] = field(factory=list, init=False)
+    _declined: list[int] = field(factory=list, init=False)
+
+    def asked(self, contact: Contact) -> None:
+        """This node is asked for a lease."""
+        self._asked.add(contact.node_id)
+
+    def answered(self, contact: Contact, answer: LeaseAnswer) -> None:
+        """This node has answered, or does not."""
+        if answer is LeaseAnswer.GRANTED:
+            self._granted.append(contact.node_id)
+        elif answer is LeaseAnswer.DECLINED:
+            self._declined.append(contact.node_id)
+
+    def nearest_left(self, named: dict[int, Contact]) -> Contact | None:
+        """Return the nearest node that was not asked yet, among the candidates and those that other nodes
+        have `named`; None where there is none, or enough were asked."""
+        known = {**named, **self._candidates}
+        left = known.keys() - self._asked - {self._own_id}
+        return known[min(left, key=self._key.__xor__)] if left and self.asked_count < MAX_ASKED else None
+
+    def is_wanted(self, contact: Contact) -> bool:
+        """Whether leases are missing, or this node is nearer to the key than one that has given a lease."""
+        nearest = self._nearest(self._granted)
+        return len(nearest) < self._wanted or contact.node_id ^ self._key < nearest[-1] ^ self._key
+
+    def _nearest(self, node_ids: list[int]) -> list[int]:
+        return sorted(node_ids, key=self._key.__xor__)[: self._wanted]
+
+    @property
+    def granted_by_nearest(self) -> int:
+        """How many of the `wanted` nearest holders have given a lease."""
+        return len(set(self._nearest(self._granted + self._declined)).intersection(self._granted))
+
+    @property
+    def asked_count(self) -> int:
+        """How many nodes were asked."""
+        return len(self._asked)
+
+
+@define(eq=False)
 class LeaseSearch:
     """The search for leases of one key, again and again, until `end`."""
 
@@ -65,39 +116,24 @@ class LeaseSearch:
 
         Return how many of the `wanted` nearest holders have given one, and how many nodes were asked.
         """
-        key = self._state.key
-        candidates = await self._candidates()
-        asked: set[int] = {self._lookups.table.own_id}
-        granted: list[int] = []
-        declined: list[int] = []
+        own_id = self._lookups.table.own_id
+        renewal = LeaseRenewal(self._state.key, wanted, own_id, await self._candidates())
+        await gatherResults([Deferred.fromCoroutine(self._fill_place(renewal)) for _ in range(wanted)])
+        while (contact := renewal.nearest_left(self._named)) is not None and renewal.is_wanted(contact):
+            await self._ask(contact, renewal)
+        return renewal.granted_by_nearest, renewal.asked_count
 
-        async def ask(contact: Contact) -> bool:
-            asked.add(contact.node_id)
-            answer = await self._ask(contact)
-            if answer is LeaseAnswer.GRANTED:
-                granted.append(contact.node_id)
-            elif answer is LeaseAnswer.DECLINED:
-                declined.append(contact.node_id)
-            return answer is LeaseAnswer.GRANTED
+    async def _fill_place(self, renewal: LeaseRenewal) -> None:
+        """Ask one node after the other, until one gives a lease."""
+        while (contact := renewal.nearest_left(self._named)) is not None:
+            if await self._ask(contact, renewal) is LeaseAnswer.GRANTED:
+                return
 
-        def nearest() -> Contact | None:
-            known = {**self._named, **candidates}
-            rest = [node_id for node_id in known if node_id not in asked]
-            return known[min(rest, key=key.__xor__)] if rest and len(asked) <= MAX_ASKED else None
-
-        async def fill_place() -> None:
-            while (contact := nearest()) is not None:
-                if await ask(contact):
-                    return
-
-        await gatherResults([Deferred.fromCoroutine(fill_place()) for _ in range(wanted)])
-        while (contact := nearest()) is not None:
-            farthest = sorted(node_id ^ key for node_id in granted)[:wanted]
-            if len(farthest) >= wanted and contact.node_id ^ key > farthest[-1]:
-                break
-            await ask(contact)
-        group = sorted((*granted, *declined), key=key.__xor__)[:wanted]
-        return len(set(group).intersection(granted)), len(asked) - 1
+    async def _ask(self, contact: Contact, renewal: LeaseRenewal) -> LeaseAnswer:
+        renewal.asked(contact)
+        answer = await self._answer_of(contact)
+        renewal.answered(contact, answer)
+        return answer
 
     def end(self) -> None:
         """Give all leases back, and search no more."""
@@ -135,8 +171,8 @@ class LeaseSearch:
         nearest = sorted(self._named, key=self._state.key.__xor__)[:MAX_NAMED]
         self._named = {node_id: self._named[node_id] for node_id in nearest}
 
-    async def _ask(self, contact: Contact) -> LeaseAnswer:
-        """Ask a node for a lease."""
+    async def _answer_of(self, contact: Contact) -> LeaseAnswer:
+        """Ask a node for a lease, and return what it says."""
         state, table = self._state, self._lookups.table
         key = state.key
         if self._is_over:
