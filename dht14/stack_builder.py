@@ -197,16 +197,16 @@ def _build_network(inputs: StackInputs, state: _State, responder: Responder) -> 
     probe = ProbeProtocol(clock, reachability, table, hello_limiter, limits.parties_of)
     standstill, pacing = StandstillDetector(clock), Pacing(limits.peer_rate, limits.peer_burst)
     rpc = RpcProtocol(
-        clock,
-        rng,
-        session_layer,
-        inputs.verify_proof,
-        table,
-        responder,
-        probe,
-        state.time,
-        standstill,
-        pacing,
+        clock=clock,
+        rng=rng,
+        session=session_layer,
+        verify_proof=inputs.verify_proof,
+        table=table,
+        responder=responder,
+        probe=probe,
+        time=state.time,
+        standstill=standstill,
+        pacing=pacing,
     )
     resync_state = state.resync_state
     standstill.on_standstill = resync_state.stood_still
@@ -223,19 +223,19 @@ def _build_session_layer(
     identity, verify_proof, rng = inputs.identity, inputs.verify_proof, inputs.rng
     limits = inputs.options.limits
     if inputs.options.sealed:
-        time = PrekeyClock(inputs.wall)
+        prekey_clock = PrekeyClock(inputs.wall)
         sealed = EncryptedLayer(
-            identity,
-            verify_proof,
-            rng,
-            limits,
-            table.holds,
-            PeerPriorities(table, hello_limiter).of,
-            hello_limiter,
-            inputs.clock.seconds(),
-            time,
+            identity=identity,
+            verify_proof=verify_proof,
+            rng=rng,
+            limits=limits,
+            is_contact=table.holds,
+            priority_of=PeerPriorities(table, hello_limiter).of,
+            hello_limiter=hello_limiter,
+            now=inputs.clock.seconds(),
+            prekey_clock=prekey_clock,
         )
-        return sealed, HelloProbe(verify_proof, rng, time)
+        return sealed, HelloProbe(verify_proof, rng, prekey_clock)
     plain = PlaintextLayer.of(identity.proof, verify_proof, limits.peer_rate, limits.peer_burst)
     return plain, PlaintextProbe(identity.proof, verify_proof, rng)
 

@@ -100,18 +100,19 @@ class Acceptor:
 
     def __init__(
         self,
+        *,
         identity: Identity,
         verify_proof: VerifyProof,
         rng: random.Random,
         limits: Limits,
         now: float,
-        clock: PrekeyClock,
+        prekey_clock: PrekeyClock,
         metrics: SessionMetrics,
     ) -> None:
         self._identity = identity
         self._verify_proof = verify_proof
         self._rng = rng
-        self._clock = clock
+        self._prekey_clock = prekey_clock
         self._metrics = metrics
         self._secret = rng.randbytes(hs.KEY_BYTES)
         self._prekeys: list[_Prekey] = []
@@ -146,14 +147,15 @@ class Acceptor:
         return time + hmac_digest(self._secret, bound, "sha256")[: hs.COOKIE_BYTES - _TIME_BYTES]
 
     def _prekey(self, now: float) -> _Prekey:
-        if not self._prekeys or not self._prekeys[0].may_be_handed_out(now, self._clock.time_to_sign(now)):
+        time = self._prekey_clock.time_to_sign(now)
+        if not self._prekeys or not self._prekeys[0].may_be_handed_out(now, time):
             self._prekeys = [self._new_prekey(now), *self._prekeys[:1]]
         return self._prekeys[0]
 
     def _new_prekey(self, now: float) -> _Prekey:
         private = X25519PrivateKey.from_private_bytes(self._rng.randbytes(hs.KEY_BYTES))
         public = private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
-        time = self._clock.time_to_sign(now)
+        time = self._prekey_clock.time_to_sign(now)
         expires = (int((time + hs.PREKEY_LIFETIME) // 60) + 1).to_bytes(hs.EXPIRY_BYTES, "big")
         signature = self._identity.sign(hs.prekey_to_sign(public, expires))
         return _Prekey(private, public, now, time - now, self._identity.proof + public + expires + signature)

@@ -41,6 +41,7 @@ class EncryptedLayer:
 
     def __init__(
         self,
+        *,
         identity: Identity,
         verify_proof: VerifyProof,
         rng: random.Random,
@@ -49,15 +50,23 @@ class EncryptedLayer:
         priority_of: Callable[[Address], Priority],
         hello_limiter: HelloLimiter,
         now: float,
-        clock: PrekeyClock,
+        prekey_clock: PrekeyClock,
     ) -> None:
         """`is_contact`: see `SessionTable`. `priority_of`: who comes first under too many handshakes."""
-        self._clock = clock
+        self._prekey_clock = prekey_clock
         self._identity = identity
         self._verify_proof = verify_proof
         self._rng = rng
         self.metrics = SessionMetrics()
-        self._acceptor = Acceptor(identity, verify_proof, rng, limits, now, clock, self.metrics)
+        self._acceptor = Acceptor(
+            identity=identity,
+            verify_proof=verify_proof,
+            rng=rng,
+            limits=limits,
+            now=now,
+            prekey_clock=prekey_clock,
+            metrics=self.metrics,
+        )
         self._limiter = PeerLimiter(limits.peer_rate, limits.peer_burst, limits.diversity_private)
         self._priority_of = priority_of
         self._hello_limiter = hello_limiter
@@ -194,7 +203,7 @@ class EncryptedLayer:
             return NOTHING
         challenge = hs.Challenge.parse(datagram)
         node_id = self._verify_proof(challenge.proof)
-        challenge.verify(self._clock.time_to_judge(challenge.made_at, now))
+        challenge.verify(self._prekey_clock.time_to_judge(challenge.made_at, now))
         self._hello_limiter.proved(address)
         if not initiator.target.is_met_by(node_id):
             self.metrics.other_node += 1
@@ -241,7 +250,7 @@ class EncryptedLayer:
         if initiator is not None:
             self.metrics.opened += 1
             self._give_up(initiator)
-            self._clock.heard(session.contact.node_id, initiator.peer_time, now)
+            self._prekey_clock.heard(session.contact.node_id, initiator.peer_time, now)
             self.sessions.add(session, now)
             waiting = [session.answer(request, now) for request in initiator.take_waiting()]
         return session, response, waiting
@@ -265,7 +274,7 @@ class HelloProbe:
 
     _verify_proof: VerifyProof
     _rng: random.Random
-    _clock: PrekeyClock
+    _prekey_clock: PrekeyClock
 
     def nonce(self) -> bytes:
         """Return a fresh connection id."""
@@ -285,5 +294,5 @@ class HelloProbe:
         """Return the id of the node that signed the pre-key. Expensive: look at the nonce first."""
         challenge = hs.Challenge.parse(datagram)
         node_id = self._verify_proof(challenge.proof)
-        challenge.verify(self._clock.time_to_judge(challenge.made_at, now))
+        challenge.verify(self._prekey_clock.time_to_judge(challenge.made_at, now))
         return node_id

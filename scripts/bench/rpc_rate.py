@@ -141,15 +141,15 @@ class Handshakes:
         sides = [Identity.made_up(PUZZLE, rng) for _ in range(2)]
         one, two = (
             EncryptedLayer(
-                i,
-                PUZZLE.verify_proof,
-                rng,
-                UNLIMITED,
-                lambda _: False,
-                lambda _: Priority.UNKNOWN,
-                HelloLimiter(),
-                now,
-                PrekeyClock(time.time),
+                identity=i,
+                verify_proof=PUZZLE.verify_proof,
+                rng=rng,
+                limits=UNLIMITED,
+                is_contact=lambda _: False,
+                priority_of=lambda _: Priority.UNKNOWN,
+                hello_limiter=HelloLimiter(),
+                now=now,
+                prekey_clock=PrekeyClock(time.time),
             )
             for i in sides
         )

@@ -38,15 +38,15 @@ FINISH_HEAD = 69
 def new_layer(own: Identity, rng: random.Random, now: float, clock: Callable[[], float]) -> EncryptedLayer:
     """Return the session layer of a node without contacts."""
     return EncryptedLayer(
-        own,
-        PUZZLE.verify_proof,
-        rng,
-        Limits(),
-        lambda contact: False,
-        unknown_priority,
-        HelloLimiter(),
-        now,
-        PrekeyClock(clock),
+        identity=own,
+        verify_proof=PUZZLE.verify_proof,
+        rng=rng,
+        limits=Limits(),
+        is_contact=lambda contact: False,
+        priority_of=unknown_priority,
+        hello_limiter=HelloLimiter(),
+        now=now,
+        prekey_clock=PrekeyClock(clock),
     )
 
 

@@ -15,10 +15,10 @@ class HelloAllowanceTests(SynchronousTestCase):
     """HELLOs to an address that never answered."""
 
     def setUp(self) -> None:
-        self.allowance = HelloLimiter()
+        self.limiter = HelloLimiter()
 
     def take(self, count: int, now: float) -> int:
-        return sum(self.allowance.take(ADDRESS, now) for _ in range(count))
+        return sum(self.limiter.take(ADDRESS, now) for _ in range(count))
 
     def test_bout(self) -> None:
         """Two HELLOs, and two more when 10 min have passed since the first."""
@@ -29,7 +29,7 @@ class HelloAllowanceTests(SynchronousTestCase):
     def test_others(self) -> None:
         """Another port is another address."""
         self.take(10, 0.0)
-        self.assertTrue(self.allowance.take((ADDRESS[0], 8001), 0.0))
+        self.assertTrue(self.limiter.take((ADDRESS[0], 8001), 0.0))
 
     def test_host(self) -> None:
         """All ports of a host together get a limited number; those of a private host any number."""
@@ -38,18 +38,16 @@ class HelloAllowanceTests(SynchronousTestCase):
             ("2001:db8::1", HELLOS_PER_HOST),
             ("127.0.0.1", 1_000),
         ):
-            taken = sum(self.allowance.take((host, port), 0.0) for port in range(1, 1_001))
+            taken = sum(self.limiter.take((host, port), 0.0) for port in range(1, 1_001))
             self.assertEqual(taken, expected)
-        self.assertTrue(self.allowance.take((ADDRESS[0], 1), HELLO_WINDOW))
+        self.assertTrue(self.limiter.take((ADDRESS[0], 1), HELLO_WINDOW))
 
     def test_proved(self) -> None:
         """An address where a node answered has no limit."""
         self.take(10, 0.0)
-        self.allowance.proved(ADDRESS)
+        self.limiter.proved(ADDRESS)
         self.assertEqual(self.take(10, 0.0), 10)
-        self.assertEqual(
-            [self.allowance.is_proven((ADDRESS[0], port)) for port in (8000, 8001)], [True, False]
-        )
+        self.assertEqual([self.limiter.is_proven((ADDRESS[0], port)) for port in (8000, 8001)], [True, False])
 
     def test_clock_set_back(self) -> None:
         """A clock that was set back does not extend a window."""
@@ -60,9 +58,9 @@ class HelloAllowanceTests(SynchronousTestCase):
         """A limited number of addresses is remembered; those proven last stay."""
         for number in range(MAX_ADDRESSES + 10):
             address = (f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}", 1)
-            self.allowance.take(address, 0.0)
-            self.allowance.proved(address)
-            self.allowance.take((address[0], 2), 0.0)
-        self.assertEqual(len(self.allowance._proven), MAX_ADDRESSES)
-        self.assertEqual(len(self.allowance._sent), MAX_ADDRESSES)
-        self.assertTrue(all(self.allowance.take(address, 0.0) for _ in range(10)))
+            self.limiter.take(address, 0.0)
+            self.limiter.proved(address)
+            self.limiter.take((address[0], 2), 0.0)
+        self.assertEqual(len(self.limiter._proven), MAX_ADDRESSES)
+        self.assertEqual(len(self.limiter._sent), MAX_ADDRESSES)
+        self.assertTrue(all(self.limiter.take(address, 0.0) for _ in range(10)))

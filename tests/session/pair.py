@@ -56,15 +56,15 @@ class Side:
         rng = random.Random(f"{self.number}/{self.lives}")
         verify_proof, is_contact = PUZZLE.verify_proof, self.contacts.__contains__
         self.layer = EncryptedLayer(
-            self.identity,
-            verify_proof,
-            rng,
-            self.limits,
-            is_contact,
-            self.priority_of,
-            HelloLimiter(),
-            self.now,
-            PrekeyClock(self.wall),
+            identity=self.identity,
+            verify_proof=verify_proof,
+            rng=rng,
+            limits=self.limits,
+            is_contact=is_contact,
+            priority_of=self.priority_of,
+            hello_limiter=HelloLimiter(),
+            now=self.now,
+            prekey_clock=PrekeyClock(self.wall),
         )
 
     def priority_of(self, address: Address) -> Priority:

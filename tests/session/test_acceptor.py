@@ -42,13 +42,13 @@ class AcceptorTestCase(SynchronousTestCase):
         limits = limits or Limits()
         rng = random.Random(4)
         return Acceptor(
-            self.identity,
-            PUZZLE.verify_proof,
-            rng,
-            limits,
-            BEGINNING,
-            PrekeyClock(lambda: self.wall),
-            self.metrics,
+            identity=self.identity,
+            verify_proof=PUZZLE.verify_proof,
+            rng=rng,
+            limits=limits,
+            now=BEGINNING,
+            prekey_clock=PrekeyClock(lambda: self.wall),
+            metrics=self.metrics,
         )
 
     def finish(
@@ -140,13 +140,13 @@ class AcceptorTests(AcceptorTestCase):
             forged = finish[:index] + bytes([finish[index] ^ 1]) + finish[index + 1 :]
             self.assertFalse(self.acceptor.may_open(forged, CALLER, UNKNOWN, BEGINNING))
         other = Acceptor(
-            self.identity,
-            PUZZLE.verify_proof,
-            random.Random(5),
-            Limits(),
-            BEGINNING,
-            PrekeyClock(lambda: BEGINNING),
-            self.metrics,
+            identity=self.identity,
+            verify_proof=PUZZLE.verify_proof,
+            rng=random.Random(5),
+            limits=Limits(),
+            now=BEGINNING,
+            prekey_clock=PrekeyClock(lambda: BEGINNING),
+            metrics=self.metrics,
         )
         other.challenge(hs.hello(bytes(8), bytes(32), None), CALLER, UNKNOWN, BEGINNING)
         self.assertFalse(other.may_open(finish, CALLER, UNKNOWN, BEGINNING))

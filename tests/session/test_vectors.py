@@ -44,15 +44,15 @@ class Scripted(random.Random):
 def session_of(rng: Scripted, key: bytes) -> EncryptedLayer:
     identity = Identity.made_up(PUZZLE, Scripted().script(key))
     return EncryptedLayer(
-        identity,
-        PUZZLE.verify_proof,
-        rng,
-        Limits(),
-        lambda node_id: False,
-        unknown_priority,
-        HelloLimiter(),
-        NOW,
-        PrekeyClock(lambda: NOW),
+        identity=identity,
+        verify_proof=PUZZLE.verify_proof,
+        rng=rng,
+        limits=Limits(),
+        is_contact=lambda node_id: False,
+        priority_of=unknown_priority,
+        hello_limiter=HelloLimiter(),
+        now=NOW,
+        prekey_clock=PrekeyClock(lambda: NOW),
     )
 
 

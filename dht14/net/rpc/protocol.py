@@ -65,6 +65,7 @@ class RpcProtocol(DatagramProtocol):
 
     def __init__(
         self,
+        *,
         clock: IReactorTime,
         rng: random.Random,
         session: SessionLayer,

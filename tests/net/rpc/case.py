@@ -66,22 +66,22 @@ class RpcTestCase(SynchronousTestCase):
         time = NetworkClock(self.clock.seconds, self.clock.seconds)
         responder = Responder(Neighbourhood(self.table), self.store, 60, Tickets(random.Random(1)), time)
         session = PlaintextLayer.of(proof_of(OWN), verify_proof, self.peer_rate, self.peer_burst)
-        questions = PlaintextProbe(proof_of(OWN), verify_proof, random.Random(2))
-        self.probe = ProbeProtocol(self.clock, questions, self.table, HelloLimiter(), parties_of)
+        reachability = PlaintextProbe(proof_of(OWN), verify_proof, random.Random(2))
+        self.probe = ProbeProtocol(self.clock, reachability, self.table, HelloLimiter(), parties_of)
         self.standstill = StandstillDetector(self.clock)
         self.probe_wire = UdpRecorder()
         self.probe.makeConnection(cast(IUDPTransport, self.probe_wire))
         self.rpc = RpcProtocol(
-            self.clock,
-            random.Random(1),
-            session,
-            verify_proof,
-            self.table,
-            responder,
-            self.probe,
-            time,
-            self.standstill,
-            Pacing(self.asking_rate, self.asking_burst),
+            clock=self.clock,
+            rng=random.Random(1),
+            session=session,
+            verify_proof=verify_proof,
+            table=self.table,
+            responder=responder,
+            probe=self.probe,
+            time=time,
+            standstill=self.standstill,
+            pacing=Pacing(self.asking_rate, self.asking_burst),
         )
         self.wire = UdpRecorder()
         self.rpc.makeConnection(cast(IUDPTransport, self.wire))

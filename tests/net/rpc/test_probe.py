@@ -39,11 +39,11 @@ class ProbeTestCase(SynchronousTestCase):
         self.clock = Clock()
         self.clock.advance(BEGINNING)
         self.table = RoutingTable(OWN)
-        self.probe = ProbeProtocol(self.clock, self.questions(), self.table, HelloLimiter(), parties_of)
+        self.probe = ProbeProtocol(self.clock, self.reachability(), self.table, HelloLimiter(), parties_of)
         self.wire = UdpRecorder()
         self.probe.makeConnection(cast(IUDPTransport, self.wire))
 
-    def questions(self) -> ReachabilityProbe:
+    def reachability(self) -> ReachabilityProbe:
         return PlaintextProbe(proof_of(OWN), verify_proof, random.Random(1))
 
     def called_by(self, caller: Contact = CALLER) -> None:
@@ -134,7 +134,7 @@ class ProbeTests(ProbeTestCase):
         rng = random.Random(1)
         self.called_by()
         self.wire.sent.clear()
-        for datagram in [b"", PROBE, PROBE_REPLY, self.questions().ask(CALLER, bytes(8))] + [
+        for datagram in [b"", PROBE, PROBE_REPLY, self.reachability().ask(CALLER, bytes(8))] + [
             rng.randbytes(size) for size in range(100)
         ]:
             self.probe.datagramReceived(datagram, CALLER.address)
@@ -273,7 +273,7 @@ class HelloProbeTests(ProbeTestCase):
         self.checked: list[bytes] = []
         super().setUp()
 
-    def questions(self) -> ReachabilityProbe:
+    def reachability(self) -> ReachabilityProbe:
         return HelloProbe(self.verify_proof, random.Random(1), PrekeyClock(self.clock.seconds))
 
     def verify_proof(self, proof: bytes) -> int:
