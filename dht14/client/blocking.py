@@ -9,7 +9,8 @@ from dht14.client import plans
 from dht14.client.address import DEFAULT_ADDRESS, parse_address
 from dht14.client.answers import Receipt, Value
 from dht14.client.arguments import check_keys, checked_timeout
-from dht14.client.channel import ANSWER_TIMEOUT, Exchange, NodeDialect
+from dht14.client.channel import ANSWER_TIMEOUT, Exchange
+from dht14.client.dialect import NodeDialect
 from dht14.client.errors import DhtError
 from dht14.client.feeds import Feed, News, Pause
 from dht14.client.keys import Key, KeyT, key_of

@@ -4,7 +4,8 @@ import asyncio
 from typing import cast
 
 from dht14.client.address import problem_of
-from dht14.client.channel import FIRST_RETRY, LAST_RETRY, Channel, Exchange, NodeDialect
+from dht14.client.channel import FIRST_RETRY, LAST_RETRY, Channel, Exchange
+from dht14.client.dialect import NodeDialect
 from dht14.client.errors import DhtError
 from dht14.client.feeds import Feeds
 from dht14.wire.api_messages import ApiReply, ApiRequest

@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from typing import Generic, TypeVar
 
 from dht14.client.address import format_address, problem_of
-from dht14.client.channel import FIRST_RETRY, LAST_RETRY, Channel, Exchange, NodeDialect
+from dht14.client.channel import FIRST_RETRY, LAST_RETRY, Channel, Exchange
+from dht14.client.dialect import NodeDialect
 from dht14.client.errors import DhtError, TimedOut
 from dht14.client.plans import Plan
 from dht14.wire.api_messages import ApiReply

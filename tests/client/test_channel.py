@@ -10,11 +10,9 @@ from dht14.client.channel import (
     PIPELINE_LIMIT,
     SILENCE_TIMEOUT,
     Channel,
-    Dialect,
     Exchange,
-    NodeDialect,
-    encode,
 )
+from dht14.client.dialect import Dialect, NodeDialect
 from dht14.client.errors import NoNode, TimedOut
 from dht14.kademlia.parameters import MAX_VALUE
 from dht14.records.receipt import NoRecord, PutOutcome, Receipt
@@ -304,22 +302,6 @@ class TimeoutTests(ChannelTestCase):
         self.assertIn(last, self.channel.expire(TIMEOUT)[0])
         self.channel.lost()
         self.assertEqual(self.begin(), b"")
-
-
-class EncodeTests(SynchronousTestCase):
-    def test_both_dialects(self) -> None:
-        """Our messages go out as those of VoidPhone in the plain dialect; those of VoidPhone are the same
-        in both."""
-        given, wanted = PutWithReceipt(60, 8, key(1), b"v"), GetRecord(key(1), content=True)
-        plain_given, plain_wanted = Put(60, 8, key(1), b"v"), Get(key(1))
-        for request, extended, plain in (
-            (given, given, plain_given),
-            (wanted, wanted, plain_wanted),
-            (plain_given, plain_given, plain_given),
-            (plain_wanted, plain_wanted, plain_wanted),
-        ):
-            self.assertEqual(decode_request(encode(request, Dialect.EXTENDED)), extended)
-            self.assertEqual(decode_request(encode(request, Dialect.PLAIN)), plain)
 
 
 class DialectTests(ChannelTestCase):

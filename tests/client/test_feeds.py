@@ -2,7 +2,8 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from dht14.client.channel import Channel, Exchange, NodeDialect
+from dht14.client.channel import Channel, Exchange
+from dht14.client.dialect import NodeDialect
 from dht14.client.errors import Forged, NoNode, NotReady, TooManyWatches
 from dht14.client.feeds import (
     FIRST_RETRY,
