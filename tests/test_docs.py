@@ -122,6 +122,16 @@ class ArchitectureTests(SynchronousTestCase):
             ]
             self.assertEqual(unknown, [], path.name)
 
+    def test_docstrings(self):
+        """What a text in the code calls `Class.member` is a member of that class, or of a base of it."""
+        for path in (TOP / "dht14").rglob("*.py"):
+            unknown = [
+                f"{owner}.{member}"
+                for owner, member in re.findall(r"`([A-Z]\w*[a-z]\w*)\.(\w+)`", path.read_text())
+                if owner in self.names.classes and member not in self.names.members(owner)
+            ]
+            self.assertEqual(unknown, [], path.name)
+
     def test_functions(self):
         """Every function, attribute and constant in backquotes on the page of the architecture exists."""
         named = re.findall(r"`([a-z]+_[a-z_]+|[A-Z]+_[A-Z_]+|[A-Z]{2,})`", self.page)
@@ -153,6 +163,8 @@ class Names:
     def __init__(self) -> None:
         self.classes: dict[str, set[str]] = {}
         """Their attributes and methods, by name."""
+        self.bases: dict[str, set[str]] = {}
+        """The classes that each inherits from."""
         self.class_homes: set[tuple[str, str]] = set()
         """The folder of each, without `dht14/`, and its name."""
         self.words: set[str] = set()
@@ -162,8 +174,14 @@ class Names:
             for node in ast.walk(module.tree):
                 if isinstance(node, ast.ClassDef):
                     self.classes.setdefault(node.name, set()).update(_members(node))
+                    self.bases.setdefault(node.name, set()).update(map(ast.unparse, node.bases))
                     self.class_homes.add((folder, node.name))
                 self.words.update(_defined(node))
+
+    def members(self, name: str) -> set[str]:
+        """Return attributes and methods of a class, those of its bases in dht14/ included."""
+        bases = self.bases.get(name, set())
+        return self.classes.get(name, set()).union(*(self.members(base) for base in bases))
 
     def may_be_named(self, name: str) -> bool:
         """Whether a page may name this: it exists in the code, or it is a command or a value."""
@@ -173,14 +191,21 @@ class Names:
             return any((top / name).is_dir() for top in (TOP, TOP / "dht14")) or name == "values/"
         if re.fullmatch(r"[A-Z]\w*[a-z]\w*\.\w+", name):
             owner, _, member = name.partition(".")
-            return owner == "Deferred" or member in self.classes.get(owner, ())
+            return owner == "Deferred" or member in self.members(owner)
         if re.fullmatch(r"_?[A-Z]\w*[a-z]\w*", name):
             return name in ("Deferred", "Makefile") or name in self.classes or name in self.words
         return True
 
 
 def _members(node: ast.ClassDef) -> set[str]:
-    return {name for inside in node.body for name in _defined(inside)}
+    names = {name for inside in node.body for name in _defined(inside)}
+    return names | {
+        target.attr
+        for target in ast.walk(node)
+        if isinstance(target, ast.Attribute)
+        and isinstance(target.ctx, ast.Store)
+        and ast.unparse(target.value) == "self"
+    }
 
 
 def _defined(node: ast.AST) -> list[str]:

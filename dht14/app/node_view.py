@@ -64,7 +64,7 @@ class ProcessMetrics:
 
 @define(eq=False, kw_only=True)
 class RealNodeView:
-    """The `NodeView` of a real node. `compose` gives it the stack as soon as there is one."""
+    """The `NodeView` of a real node. `NodeService` gives it the stack as soon as there is one."""
 
     _settings: Settings
     _role: str

@@ -2,7 +2,7 @@
 
 A reactor reads the clock of the host. If that is set back by an hour, every timer waits an hour longer; if it
 is set forward, every value expires. So a node has its own clock, and reads the time of day only for times
-that other nodes judge: see `stack.build_stack`.
+that other nodes judge: see `StackInputs.wall`.
 """
 
 import time

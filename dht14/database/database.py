@@ -225,7 +225,7 @@ class Database:
         return NO_FLOOR if self._tables is None else self._slot_state(self._format.slot(key), now).floor
 
     def page(self, mark: bytes, now: float) -> Page:
-        """As `RecordStore.page`. A mark is the slot of the last record."""
+        """As `LocalStore.page`. A mark is the slot of the last record."""
         nothing: tuple[list[tuple[bytes, bytes]], bool] = [], True
         entries, is_last = self._read(lambda txn, tables: tables.page(txn, mark), nothing)
         records = (self._read_record(slot, entry) for slot, entry in entries)

@@ -213,7 +213,7 @@ class Process:
     """The clock of one process: its timers stop while it is frozen, and end when it is dead.
 
     Its steady clock starts with the wall clock of its host, which is wrong by `skew` seconds, and is never
-    set (`cmd.steady_clock`). The wall clock can be set while the process runs.
+    set (`app.reactor_clock`). The wall clock can be set while the process runs.
     """
 
     _clock: HeapClock

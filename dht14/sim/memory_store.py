@@ -193,7 +193,7 @@ class MemoryStore:
         return left if record is None or record.expires_at > now else max(left, floor_of(record))
 
     def page(self, mark: bytes, now: float) -> Page:
-        """As `RecordStore.page`. A mark is the distance of the last record."""
+        """As `LocalStore.page`. A mark is the distance of the last record."""
         first = bisect_right(self._distances, id_from_bytes(mark)) if mark else 0
         distances = self._distances[first : first + PAGE_RECORDS]
         held = (self._records[distance ^ self.own_id] for distance in distances)
