@@ -148,13 +148,8 @@ class GroupCommit:
         self, slot: bytes, entry: bytes | None, value: bytes | None, *, keeps_value: bool, done: OnVerdict
     ) -> None:
         """Change an entry of the list of kept values, and its value unless `keeps_value`. `done` hears HELD
-        after the commit.
-
-        These changes have batches of their own: one that does not fit must fail as a whole.
-        """
-        if not self._waiting or not self._waiting[-1].changes.kept or self._is_full(self._waiting[-1]):
-            self._waiting.append(Batch())
-        batch = self._waiting[-1]
+        after the commit."""
+        batch = self._current_batch(of_kept=True)
         batch.changes.kept[slot] = entry
         if not keeps_value:
             batch.changes.kept_values[slot] = value
@@ -190,10 +185,14 @@ class GroupCommit:
         while self._waiting:
             self._writer_thread.write(self._waiting.popleft().changes, lambda written: None)
 
-    def _current_batch(self) -> Batch:
-        if not self._waiting or self._waiting[-1].changes.kept or self._is_full(self._waiting[-1]):
-            self._waiting.append(Batch())
-        return self._waiting[-1]
+    def _current_batch(self, of_kept: bool = False) -> Batch:
+        """Return the batch for the next change. Changes of kept values have batches of their own: one that
+        does not fit must fail as a whole."""
+        last = self._waiting[-1] if self._waiting else None
+        if last is None or bool(last.changes.kept) != of_kept or self._is_full(last):
+            last = Batch()
+            self._waiting.append(last)
+        return last
 
     def _is_full(self, batch: Batch) -> bool:
         changes = batch.changes

@@ -91,7 +91,7 @@ class LeaseTable:
             return lease
         if lease is not None:
             self.end(lease)
-        refusal = self._refusal(key, watcher)
+        refusal = self._make_room(key, watcher)
         if refusal is not None:
             return refusal
         lease = Lease(key, watcher, now + LEASE_SECONDS, mark)
@@ -100,7 +100,8 @@ class LeaseTable:
         self._by_node[watcher.node_id] += 1
         return lease
 
-    def _refusal(self, key: int, watcher: Contact) -> Refusal | None:
+    def _make_room(self, key: int, watcher: Contact) -> Refusal | None:
+        """End another lease for that of this node, where all are given. Return why it gets none, if so."""
         parties = self._parties_of(watcher.address[0])
         if self._by_node[watcher.node_id] >= LEASES_PER_NODE or not self._slots.has_share_left(parties):
             return Refusal.SHARE
