@@ -1,9 +1,9 @@
 """Token buckets, which limit what each source may ask for. `now` is in seconds."""
 
-from collections import OrderedDict
 from collections.abc import Hashable
 from typing import Protocol
 
+from dht14.bounded import BoundedDict
 from dht14.security.subnets import host_of, is_private
 
 
@@ -72,9 +72,7 @@ class RateLimiter:
     def __init__(self, rate: float, burst: float, max_sources: int = 4096) -> None:
         self._rate = rate
         self._burst = burst
-        self._max_sources = max_sources
-        # Not a `BoundedDict`: `move_to_end` is needed for every datagram.
-        self._buckets: OrderedDict[Hashable, TokenBucket] = OrderedDict()
+        self._buckets: BoundedDict[Hashable, TokenBucket] = BoundedDict(max_sources)
 
     def __len__(self) -> int:
         return len(self._buckets)
@@ -84,8 +82,6 @@ class RateLimiter:
         bucket = self._buckets.get(source)
         if bucket is None:
             bucket = self._buckets[source] = TokenBucket(self._rate, self._burst, now)
-            if len(self._buckets) > self._max_sources:
-                self._buckets.popitem(last=False)
         self._buckets.move_to_end(source)
         return bucket
 

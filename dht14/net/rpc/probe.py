@@ -6,13 +6,13 @@ never sent anything, with a datagram that every node answers to an unknown sende
 becomes a contact.
 """
 
-from collections import OrderedDict
 from collections.abc import Callable
 
 from attrs import define
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.protocol import DatagramProtocol
 
+from dht14.bounded import BoundedDict
 from dht14.errors import Malformed
 from dht14.kademlia.contact import Address, Contact
 from dht14.kademlia.parameters import HARD_TIMEOUT
@@ -79,7 +79,7 @@ class ProbeProtocol(DatagramProtocol):
         self._parties_of = parties_of
         self._slots: SharedSlots[bytes] = SharedSlots(MAX_PROBES, PROBE_LIMITS)
         """Their nonces, by party."""
-        self._callers: OrderedDict[tuple[int, Address], _Caller] = OrderedDict()
+        self._callers: BoundedDict[tuple[int, Address], _Caller] = BoundedDict(MAX_CALLERS)
         """Callers that are not in the table, the latest last."""
         self._hello_limiter = hello_limiter
         """Protects an announced address: the announcer may have named a victim."""
@@ -106,8 +106,6 @@ class ProbeProtocol(DatagramProtocol):
         caller = self._callers.get(key)
         if caller is None:
             caller = self._callers[key] = _Caller(now)
-            if len(self._callers) > MAX_CALLERS:
-                self._callers.popitem(last=False)
         self._callers.move_to_end(key)
         return caller
 
