@@ -23,8 +23,9 @@ def add_keep_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Let a node renew what is stored under a key, until dht14 unkeep: it keeps a copy on its disk, and "
         "puts it again when others have lost it. An owner's value is followed: the newest one is renewed. An "
-        "open value that somebody overwrites, and a value that its owner deletes, are not renewed any more. "
-        "Of a file, dht14:HEX, all pieces are kept: the node finds them through its API."
+        "open value that somebody overwrites, also with one that another node keeps, and a value that its "
+        "owner deletes, are not renewed any more: dht14 kept shows them as replaced or deleted. Of a file, "
+        "dht14:HEX, all pieces are kept: the node finds them through its API."
     )
     add_key_argument(parser)
     parser.add_argument(

@@ -315,6 +315,8 @@ class Database:
         record = self._read_record(slot, entry) if entry is not None else None
         if record is None or record.expires_at > now:
             return SlotState(None if is_changing else record, replaced, lowest)
+        if record.expires_at + self._floor_ttl <= now:
+            return SlotState(None, replaced, lowest)  # The sweep has not come to it, but it is forgotten.
         return SlotState(None, replaced, max(lowest, floor_of(record)))
 
     def _may_keep(self) -> bool:

@@ -190,7 +190,9 @@ class MemoryStore:
         """As `RecordStore.floor`."""
         record = self._records.get(key)
         left = self._floors.of(key, now)
-        return left if record is None or record.expires_at > now else max(left, floor_of(record))
+        if record is None or record.expires_at > now or record.expires_at + self._floors.seconds <= now:
+            return left
+        return max(left, floor_of(record))
 
     def page(self, mark: bytes, now: float) -> Page:
         """As `LocalStore.page`. A mark is the distance of the last record."""

@@ -13,7 +13,7 @@ from dht14.database.tables import Tables
 from dht14.kademlia.keyspace import hash_id
 from dht14.records.record import Kind, Record
 from dht14.records.store import Outcome, Verdict
-from dht14.records.version_floors import FLOOR_MARGIN, Floor
+from dht14.records.version_floors import FLOOR_MARGIN, NO_FLOOR, Floor
 from tests.database.disk import NOW, DiskTestCase, record, version
 from tests.owners import Owner
 
@@ -83,6 +83,15 @@ class ExpiryTests(DiskTestCase):
         last = NOW + TTL + 86_400 + FLOOR_MARGIN
         old = evolve(record(version=1), expires_at=last + 900)
         self.assertEqual(self.offer(self.store, old, now=last - 1), [OUTRANKED])
+        self.assertEqual(self.offer(self.store, old, now=last), [HELD])
+
+    def test_forgotten_before_the_sweep(self) -> None:
+        """That does not depend on when the sweep comes to the record, which is once a day."""
+        self.offer(self.store, record(version=2, ttl=TTL))
+        last = NOW + TTL + 86_400 + FLOOR_MARGIN
+        self.assertEqual(self.store.floor(5, last - 1), Floor(Kind.OPEN, version(2)))
+        self.assertEqual(self.store.floor(5, last), NO_FLOOR)
+        old = evolve(record(version=1), expires_at=last + 900)
         self.assertEqual(self.offer(self.store, old, now=last), [HELD])
 
     def test_long_gone(self) -> None:

@@ -177,6 +177,69 @@ class ReplacedTests(KeptTestCase):
         self.assertEqual(self.entry(OWNER.key).version, 2)
 
 
+class RivalsTests(KeptTestCase):
+    """Two nodes keep different open values under one key."""
+
+    def keep_at(self, node: VirtualNode, value: bytes) -> None:
+        version = self.put(node, OPEN, value).version
+        assert node.stack.keeper is not None
+        kept = Deferred.fromCoroutine(node.stack.keeper.keep(OPEN, value, version, TTL, 0))
+        self.world.wait(1)
+        self.assertIsInstance(self.successResultOf(kept), KeptEntry)
+
+    def state(self, node: VirtualNode) -> KeptState:
+        assert node.stack.store is not None
+        entry = node.stack.store.kept.get(OPEN)
+        assert entry is not None
+        return entry.state
+
+    def check(self, rival: VirtualNode) -> None:
+        """The value of the rival stays, the node's own is not renewed any more, through several lives."""
+        for _ in range(8):
+            self.world.wait(TTL / 2)
+            self.assertEqual(self.read(OPEN), {b"later"})
+        self.assertEqual(
+            (self.state(self.keeper), self.state(rival)), (KeptState.REPLACED, KeptState.RENEWED)
+        )
+
+    def test_later_stays(self) -> None:
+        """The later put stays, and only its node renews it."""
+        self.keep(OPEN, b"earlier")
+        rival = self.others[0]
+        self.keep_at(rival, b"later")
+        self.check(rival)
+
+    def test_apart(self) -> None:
+        """The same after a partition in which each of them renewed its own value."""
+        rival = self.others[0]
+        self.world.partition([node.number for node in self.others[:6]])
+        self.world.wait(90)
+        self.keep(OPEN, b"earlier")
+        self.keep_at(rival, b"later")
+        self.world.wait(3 * TTL)
+        states = self.state(self.keeper), self.state(rival)
+        self.assertEqual(states, (KeptState.RENEWED, KeptState.RENEWED))
+        self.world.partition()
+        self.world.wait(TTL)
+        self.check(rival)
+
+    def test_later_is_away(self) -> None:
+        """While the node of the later value is away for so long that all have forgotten it, nothing, or the
+        earlier value, stands there; when it is back its value stays."""
+        self.keep(OPEN, b"earlier")
+        self.die()
+        rival = self.others[0]
+        self.keep_at(rival, b"later")
+        self.world.freeze(rival)
+        self.world.wait(TTL + 1_800 + 400)
+        self.come_back()
+        self.world.wait(TTL)
+        self.assertEqual(self.read(OPEN, self.others[1:]), {b"earlier"})
+        self.world.thaw(rival)
+        self.world.wait(TTL)
+        self.check(rival)
+
+
 class AwayTests(KeptTestCase):
     def test_put_again(self) -> None:
         """A node that was down for longer than its values live puts them again at once: content, and an open

@@ -179,6 +179,9 @@ class ExpiryTests(StoreTestCase):
         self.store = MemoryStore(0, 1 << 20, lambda record: True, max_ttl=100.0)
         self.offer(record(version=9, ttl=60.0))
         after = NOW + 60 + 100 + FLOOR_MARGIN
+        self.assertEqual(
+            [self.store.floor(5, after - 1) == NO_FLOOR, self.store.floor(5, after)], [False, NO_FLOOR]
+        )
         self.assertIs(self.offer(record(version=1, ttl=9e9), after - 1), Outcome.OUTRANKED)
         self.assertIs(self.offer(record(version=1, ttl=9e9), after), Outcome.HELD)
 
