@@ -7,6 +7,7 @@ from twisted.logger import capturedLogs
 from dht14.kademlia.keyspace import hash_id, random_id
 from dht14.kademlia.parameters import (
     GROUP,
+    MAX_REPLICATION,
     MAX_VALUE,
     QUORUM,
     REPLICATION,
