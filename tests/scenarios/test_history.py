@@ -103,8 +103,8 @@ class MutantsTests(HistoryTestCase):
     def test_unexpiring(self) -> None:
         """Stores that return expired values."""
         self.patch(world, "MemoryStore", mutants.Unexpiring)
-        workload = evolve(SHORT, seconds=240.0, put_interval=45.0)
-        self.assert_found(self.play(FaultPlan(), workload), "expired", Kind.OPEN)
+        workload = evolve(SHORT, seconds=300.0, put_interval=60.0)
+        self.assert_found(self.play(FaultPlan(), workload, keys=18), "expired", Kind.OPEN)
 
     def test_undeleting(self) -> None:
         """Deletions that are not kept."""
