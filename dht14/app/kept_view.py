@@ -7,7 +7,6 @@ from attrs import frozen
 from twisted.internet.interfaces import IReactorTime
 
 from dht14.maintenance.keep import Keeper
-from dht14.net.admin.kept_pages import names_of
 from dht14.net.admin.view import KeptJson, KeptPageJson, KeptValueJson, NotStarted
 from dht14.net.api.readiness import Readiness
 from dht14.records.kept import KeepRefusal, KeptBy, KeptEntry, KeptState, explained
@@ -102,5 +101,5 @@ class RealKeepingView:
             renewed=now - entry.renewed_at,
             due_in=entry.due_at - now,
             expires_in=entry.expires_at - now,
-            by=names_of(entry.by),
+            by=entry.by.names,
         )

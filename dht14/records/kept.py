@@ -50,6 +50,11 @@ class KeptBy(IntFlag):
     FILE = 2
     """A file of which it is a part."""
 
+    @property
+    def names(self) -> list[str]:
+        """What it names, as in JSON: `key`, `file`, or both."""
+        return [str(one.name).lower() for one in KeptBy if one in self]
+
 
 class RenewalFailure(IntEnum):
     """Why the last renewal of a value failed."""

@@ -87,7 +87,7 @@ class KeptPages:
             raise _refused(left)
         if left is None:
             raise HttpError(404, "this key is not kept", "GET /v1/kept lists what is.")
-        return Answer.of_json({"key": f"{key:064x}", "by": names_of(left)})
+        return Answer.of_json({"key": f"{key:064x}", "by": left.names})
 
     def _key(self, text: str) -> int:
         return asked_key(self._parse_key, text)
@@ -102,11 +102,6 @@ class KeptPages:
         if len(texts) > MAX_KEYS:
             raise HttpError(413, f"at most {MAX_KEYS} keys at once")
         return list(dict.fromkeys(map(self._key, texts)))
-
-
-def names_of(by: KeptBy) -> list[str]:
-    """Return what keeps a value, as JSON names it."""
-    return [name for name, one in _BY.items() if one in by]
 
 
 def _asked_by(call: AdminCall) -> KeptBy:
