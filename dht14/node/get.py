@@ -182,18 +182,13 @@ class RecordReader:
             if replies.last_resort is not None:
                 return replies.last_resort
             return NoRecord.NOT_FOUND if replies.are_certain(lookup) else NoRecord.UNANSWERED
-        if found.kind is not Kind.CONTENT and self._is_cut_short(replies, lookup):
-            return NoRecord.UNANSWERED
+        if self._lookups.is_stopping and found.kind is not Kind.CONTENT and not replies.ended_early:
+            return (
+                NoRecord.UNANSWERED
+            )  # The calls that the stop has ended might have brought what replaced it.
         if self._observer is not None:
             self._observer.got(lookup, found, replies)
         return found
-
-    def _is_cut_short(self, replies: GetReplies, lookup: AnyLookup) -> bool:
-        """Whether those that have not answered could have what replaced the record that was found. A node
-        that is cut off, perhaps because all others are dead, says what it has."""
-        if self._lookups.is_stopping:
-            return not replies.ended_early
-        return not self._lookups.table.is_cut_off and replies.is_cut_short(lookup)
 
     @staticmethod
     def _lacks_more(replies: GetReplies, lookup: AnyLookup, race: FetchRace) -> bool:

@@ -45,8 +45,6 @@ class GetReplies:
     """Contacts that have answered, whatever they said."""
     _held: list[tuple[Contact, Rank | None]] = field(factory=list, init=False)
     """What each contact has."""
-    _votes: int = field(default=0, init=False)
-    """How many of these have not missed writes."""
     _sources: dict[Rank, list[ValueSource]] = field(factory=dict, init=False)
     """The holders that advertise each record, in the order of their replies."""
     _doubtful: list[tuple[AdvertisedRecord, ValueSource]] = field(factory=list, init=False)
@@ -70,7 +68,6 @@ class GetReplies:
             self._advertises(lookup, contact, reply)
         elif isinstance(reply, Lapsed) or (isinstance(reply, Nodes) and reply.holds_values):
             self._held.append((contact, None))
-            self._votes += 1
             if isinstance(reply, Lapsed):
                 self.reported_expired(Floor(reply.kind, reply.version), contact.node_id)
             lookup.answered(contact, reply.contacts)
@@ -131,7 +128,6 @@ class GetReplies:
             lookup.refused(contact, reply.nearer)
             return
         self._held.append((contact, found.rank))
-        self._votes += reply.current
         self.quorum.add(found, contact.node_id if reply.current else None)
         lookup.answered(contact, reply.nearer, votes=reply.current)
         self._end_if_certain(lookup)
@@ -154,12 +150,6 @@ class GetReplies:
         """Whether a "not found" can rest on them, now that the lookup is over. Where hardly anybody has
         answered this node is probably cut off."""
         return lookup.finished and self._heard(lookup) >= self.unheard(lookup)
-
-    def is_cut_short(self, lookup: AnyLookup) -> bool:
-        """Whether all that is known rests on copies without a vote, that of this node perhaps among them, and
-        more of those asked have not answered than have such a copy. These may have what replaced it."""
-        has_votes = lookup.counts_self or self._votes
-        return not has_votes and lookup.asked_count - self._count > len(self._held)
 
     def are_certain(self, lookup: AnyLookup) -> bool:
         """Whether nothing stands under the key, where nothing was found: also whatever those hold that have

@@ -157,31 +157,6 @@ class GetTests(NodeTestCase):
                 found = self.network.result(peers[-1].node.get(KEY if count == 20 else KEY + 1))
                 self.assertIs(found, NoRecord.UNANSWERED)
 
-    def test_own_copy_without_vote(self) -> None:
-        """A node that has missed writes does not answer with what it has itself where nobody else answers,
-        nor where more are silent than have such copies. It does once its copies count again, and where it
-        knows nobody."""
-        peers = self.cluster(3)
-        for peer in peers[:2]:
-            self.give(peer, b"perhaps replaced")
-            peer.resync_state.lost_touch(self.now)
-        answer = peers[1].answer
-        for silent in (peers[1:], peers[2:]):
-            for peer in peers[1:]:
-                peer.answer = answer
-            for peer in silent:
-                peer.fall_silent()
-            found = self.network.result(peers[0].node.get(KEY))
-            self.assertEqual(value_of(found), b"perhaps replaced" if len(silent) == 1 else None)
-            self.assertIs(found is NoRecord.UNANSWERED, len(silent) == 2)
-        peers[1].fall_silent()
-        peers[0].resync_state.missed_writes((), self.now)
-        self.assertEqual(self.get(peers[0]), b"perhaps replaced")
-        (alone,) = self.cluster(1)
-        self.give(alone, b"value")
-        alone.resync_state.lost_touch(self.now)
-        self.assertEqual(self.get(alone), b"value")
-
     def test_stopping(self) -> None:
         """A get that is under way when its node stops, so that all calls fail, ends with what most of the
         group have, or without an answer: not with the copy of this node, and not with "not found"."""
