@@ -26,7 +26,7 @@ MAX_LATE_COPIES = 1024
 """Copies that wait at once; a further one replaces the oldest. None is longer than MAX_INLINE_VALUE."""
 
 LATE_COPY_TRIES = 3
-"""How often a holder that is not in the table is offered one copy."""
+"""How often one copy is offered in vain."""
 
 LATE_COPIES_AT_ONCE = 8
 """Copies that are offered at the same time."""
@@ -34,6 +34,8 @@ LATE_COPIES_AT_ONCE = 8
 
 @define(eq=False)
 class _LateCopy:
+    """A copy that waits."""
+
     record: Record
     contact: Contact
     until: float

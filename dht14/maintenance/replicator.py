@@ -19,6 +19,7 @@ from dht14.kademlia.parameters import CLOCK_TIMEOUT, MAX_INLINE_VALUE, K
 from dht14.kademlia.routing_table import RoutingTable
 from dht14.maintenance.metrics import CopyMetrics
 from dht14.node.fetch import Fetch, ValueSource, advertised_in, record_in
+from dht14.node.lookups import ping_all
 from dht14.node.network_clock import NetworkClock
 from dht14.node.ports import Bulk, Rpc
 from dht14.records.record import Kind, Record
@@ -98,7 +99,8 @@ class Replicator:
         asked = [self._ask(contact, record, neighbours) for contact in contacts]
         replies = await gatherResults(asked, consumeErrors=True)
         if any(isinstance(reply, Refused) and reply.reason is Refusal.VERSION for reply in replies):
-            await self._ask_time(contacts)
+            if not self._time.may_overrule(len(self._table)):
+                await ping_all(self._rpc, contacts, self._clock, CLOCK_TIMEOUT)  # Each PONG tells the time.
             if self._time.dated(record, len(self._table)) is not record:
                 return await self.offer(record, contacts)
         ahead: Contact | None = None
@@ -125,15 +127,6 @@ class Replicator:
         if dated is not record:
             self._store.offer(dated, self._clock.seconds(), _ignore)
         return dated
-
-    def _ask_time(self, contacts: Sequence[Contact]) -> "Deferred[list[object]]":
-        """Ask these contacts for the time, which each PONG tells, unless enough have told it."""
-        if self._time.may_overrule(len(self._table)):
-            return succeed([])
-        asked = [
-            self._rpc.ask(contact, Ping()).addTimeout(CLOCK_TIMEOUT, self._clock) for contact in contacts
-        ]
-        return gatherResults([one.addErrback(self._failed) for one in asked])
 
     def _ask(self, contact: Contact, record: Record, neighbours: int) -> "Deferred[Reply | None]":
         timeout = COPY_TIMEOUT if len(record.value) <= MAX_INLINE_VALUE else LARGE_COPY_TIMEOUT

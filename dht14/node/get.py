@@ -176,19 +176,20 @@ class RecordReader:
         return self._result(replies, lookup, race.best)
 
     def _result(self, replies: GetReplies, lookup: AnyLookup, found: Record | None) -> Record | NoRecord:
+        if self._lookups.is_stopping and not self._outlives_stop(replies, found):
+            return NoRecord.UNANSWERED
         if found is None:
-            if self._lookups.is_stopping:
-                return NoRecord.UNANSWERED
             if replies.last_resort is not None:
                 return replies.last_resort
             return NoRecord.NOT_FOUND if replies.are_certain(lookup) else NoRecord.UNANSWERED
-        if self._lookups.is_stopping and found.kind is not Kind.CONTENT and not replies.ended_early:
-            return (
-                NoRecord.UNANSWERED
-            )  # The calls that the stop has ended might have brought what replaced it.
         if self._observer is not None:
             self._observer.got(lookup, found, replies)
         return found
+
+    @staticmethod
+    def _outlives_stop(replies: GetReplies, found: Record | None) -> bool:
+        """Whether the calls that the stop of this node has ended could have brought nothing better."""
+        return found is not None and (found.kind is Kind.CONTENT or replies.ended_early)
 
     @staticmethod
     def _lacks_more(replies: GetReplies, lookup: AnyLookup, race: FetchRace) -> bool:

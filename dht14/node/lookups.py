@@ -147,10 +147,8 @@ class Lookups:
         on_reply(lookup, contact, reply)
 
     def ping(self, contacts: Iterable[Contact], timeout: float) -> "Deferred[Any]":
-        """PING these contacts; fires when all have answered or failed, or after `timeout` seconds."""
-        asked = [self._rpc.ask(contact, Ping()) for contact in contacts]
-        answers = DeferredList(asked, consumeErrors=True)
-        return answers.addTimeout(timeout, self.clock).addErrback(_timed_out)
+        """As `ping_all`."""
+        return ping_all(self._rpc, contacts, self.clock, timeout)
 
     def _cancelled(self, lookup: AnyLookup, failure: Failure) -> Failure:
         if self.observer is not None:
@@ -164,6 +162,12 @@ class Lookups:
         self.lookups_by_hops[lookup.hops] += 1
         self.eclipse_detector.lookup_ended(lookup)
         return lookup
+
+
+def ping_all(rpc: Rpc, contacts: Iterable[Contact], clock: IReactorTime, timeout: float) -> "Deferred[Any]":
+    """PING these contacts; fires when all have answered or failed, or after `timeout` seconds."""
+    asked = [rpc.ask(contact, Ping()) for contact in contacts]
+    return DeferredList(asked, consumeErrors=True).addTimeout(timeout, clock).addErrback(_timed_out)
 
 
 def _timed_out(failure: Failure) -> None:

@@ -25,7 +25,8 @@ MAX_AGE = 86_400.0
 others have written since is newer."""
 
 PRECISION = 1.0
-"""Seconds to which nodes agree on the time."""
+"""Seconds to which nodes agree on the time: a version counts as one from the future only if it is ahead by
+more. A version newer than a write by less was written at the same time."""
 
 MAX_CONTACTS = 64
 """The clocks that count: those of the contacts that answered last."""

@@ -9,14 +9,10 @@ from twisted.internet.defer import Deferred
 
 from dht14.kademlia.parameters import CLOCK_TIMEOUT, FUTURE_WITNESSES, GROUP
 from dht14.node.lookups import Lookups
-from dht14.node.network_clock import NetworkClock
+from dht14.node.network_clock import PRECISION, NetworkClock
 from dht14.node.write_quorum import WriteQuorum
 from dht14.records.record import Kind, Record, version_at
 from dht14.records.store import RecordStore
-
-CLOCK_PRECISION = 1.0
-"""Seconds. Nodes agree on the time to this precision: a version counts as one from the future only if it is
-ahead by more. A version newer than a write by less was written at the same time."""
 
 
 @define(eq=False)
@@ -73,7 +69,7 @@ class VersionChoice:
 
     def _latest(self) -> int:
         """Return the greatest version that can have been made by now."""
-        return version_at(self._time.now() + CLOCK_PRECISION)
+        return version_at(self._time.now() + PRECISION)
 
     def _above(self, newest: int, otherwise: int) -> int:
         """Return a version above the `newest` known one, or `otherwise` if `newest` is not believable."""
@@ -81,4 +77,4 @@ class VersionChoice:
 
     def _is_off(self, version: int) -> bool:
         """Whether this version was made at a time that differs from the network's time."""
-        return abs(version - version_at(self._time.now())) > version_at(CLOCK_PRECISION)
+        return abs(version - version_at(self._time.now())) > version_at(PRECISION)

@@ -2,6 +2,8 @@
 other by calls of functions."""
 
 import random
+from collections.abc import Sequence
+from functools import partial
 
 from twisted.internet.defer import Deferred
 
@@ -11,7 +13,7 @@ from dht14.node.fetch_race import MAX_FETCHES
 from dht14.records.receipt import NoRecord
 from dht14.records.record import Record, version_at
 from dht14.wire.messages import FindValue, LargeValue, Reply, Request
-from tests.fakes import BulkBehaviour, Peer
+from tests.fakes import Answer, BulkBehaviour, Peer
 from tests.node.node_case import KEY, PROMISED, TTL, NodeTestCase
 from tests.outcomes import value_of
 from tests.owners import Owner
@@ -127,6 +129,19 @@ class StalledTransferTests(ReplacedCase):
         )
         self.assertEqual(value_of(found), NEW)
 
+    def replace_when_asked(self, peers: Sequence[Peer], record: Record) -> None:
+        """Let each of these hold this record as soon as it has answered a FIND_VALUE."""
+
+        def answer(peer: Peer, honest: Answer, request: Request, sender: Contact) -> Reply | None:
+            reply = honest(request, sender)
+            if isinstance(request, FindValue):
+                assert peer.store is not None
+                peer.store.offer(record, self.now, lambda verdict: None)
+            return reply
+
+        for peer in peers:
+            peer.answer = partial(answer, peer, peer.answer)
+
     def test_replaced_meanwhile(self) -> None:
         """Where the holders have a newer value by the time that they are asked for this one, that is found,
         and not the old one, which is at hand."""
@@ -134,20 +149,7 @@ class StalledTransferTests(ReplacedCase):
             key=KEY, value=NEWER, version=version_at(self.now), expires_at=self.now + TTL, replication=8
         )
 
-        def replaces(peer: Peer) -> None:
-            honest = peer.answer
-
-            def answer(request: Request, sender: Contact) -> Reply | None:
-                reply = honest(request, sender)
-                if isinstance(request, FindValue):
-                    assert peer.store is not None
-                    peer.store.offer(newer, self.now, lambda verdict: None)
-                return reply
-
-            peer.answer = answer
-
-        for peer in self.peers[:8]:
-            replaces(peer)
+        self.replace_when_asked(self.peers[:8], newer)
         found, seconds = self.read()
         self.assertEqual(found, NEWER)
         self.assertLess(seconds, 1.0)
@@ -164,23 +166,7 @@ class StalledTransferTests(ReplacedCase):
         for peer in self.peers[2:]:
             if peer is not self.reader:
                 peer.fall_silent()
-        asked = set[int]()
-
-        def replaces(peer: Peer) -> None:
-            honest = peer.answer
-
-            def answer(request: Request, sender: Contact) -> Reply | None:
-                reply = honest(request, sender)
-                if isinstance(request, FindValue) and peer.contact.node_id not in asked:
-                    asked.add(peer.contact.node_id)
-                    assert peer.store is not None
-                    peer.store.offer(newest, self.now, lambda verdict: None)
-                return reply
-
-            peer.answer = answer
-
-        for peer in self.peers[:2]:
-            replaces(peer)
+        self.replace_when_asked(self.peers[:2], newest)
         self.assertEqual(self.read()[0], NEWER)
         distrusted = self.reader.node._reader._distrusted
         self.assertFalse(any(peer.contact.node_id in distrusted for peer in self.peers[:2]))

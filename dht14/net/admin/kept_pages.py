@@ -29,7 +29,7 @@ _REFUSED = {
     KeepRefusal.NO_VERSION: (400, "Send the version of the receipt, or no value."),
 }
 
-_BY = {"key": KeptBy.KEY, "file": KeptBy.FILE}
+_BY = {name: one for one in KeptBy for name in one.names}
 
 
 @frozen
