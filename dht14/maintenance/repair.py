@@ -5,10 +5,10 @@ Looks every REPAIR_INTERVAL (5 s). If nothing has changed there is nothing to do
 store once. The former and the present holders of a record follow from the former and the present
 neighbours: a newcomer, a death, a thousand newcomers after a partition, and this node's own restart are the
 same case. Only the REPAIRERS nearest holders offer a record; one that takes the place of a dead one among
-them offers it to all. Republish finds what they miss.
+them offers it to all. Republish finds what they miss. Who has a record already says so to an INVENTORY.
 """
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from itertools import islice
 
 from attrs import define, field
@@ -19,6 +19,7 @@ from dht14.errors import CallFailed
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.routing_table import RoutingTable
 from dht14.kademlia.subnet_limits import limit_per_subnet
+from dht14.maintenance.inventories import DueRecord, Inventories
 from dht14.maintenance.replicator import Replicator
 from dht14.maintenance.store_scan import scan
 from dht14.node.concurrency import run_limited
@@ -39,6 +40,9 @@ REPAIRERS = 3
 """The nearest holders, which offer records to a new one. A write is on most of the group, so one of them has
 it."""
 
+PAGES_AT_ONCE = 8
+"""Pages of the store that are compared at the same time: each group of them costs a round trip."""
+
 REPAIRS_AT_ONCE = 8
 """Records that are offered at the same time."""
 
@@ -56,6 +60,7 @@ class Repair:
     _rpc: Rpc
     _clock: IReactorTime
     _resync_state: ResyncState
+    _inventories: Inventories = field(init=False)
     _before: Mapping[int, Contact] | None = field(default=None, init=False)
     """The neighbours that were offered all records. None at the start: records of an earlier run may be
     missing elsewhere, or be outdated. Empty if this node was alone: then nobody else has what it stored."""
@@ -64,6 +69,9 @@ class Repair:
     """Passes since the neighbours began to change."""
     _settled: tuple[Contact, ...] | None = field(default=None, init=False)
     """What the table returned as neighbours when they were last found unchanged."""
+
+    def __attrs_post_init__(self) -> None:
+        self._inventories = Inventories(self._rpc, self._clock)
 
     def has_news(self) -> bool:
         """Whether the neighbours may have changed since a pass last found that they had not. Costs nothing
@@ -116,13 +124,15 @@ class Repair:
     ) -> None:
         """Offer each record to its new holders: to all of them, or only to the `askers`."""
         began, given = self._clock.seconds(), 0
-        async for records in scan(self._store, self._clock):
+        async for records in _groups_of_pages(scan(self._store, self._clock)):
             newcomers = [
-                (r, self._newcomers(r, before, neighbours, askers)) for r in records if not r.is_cached
+                DueRecord(r, self._newcomers(r, before, neighbours, askers))
+                for r in records
+                if not r.is_cached
             ]
-            due = [(record, contacts) for record, contacts in newcomers if contacts]
+            due = await self._inventories.lacking([one for one in newcomers if one.contacts])
             await run_limited(
-                (self._replicator.offer(record, contacts) for record, contacts in due), REPAIRS_AT_ONCE
+                (self._replicator.offer(one.record, one.contacts) for one in due), REPAIRS_AT_ONCE
             )
             given += len(due)
         if given:
@@ -164,3 +174,16 @@ class Repair:
         return [
             c.node_id for c in islice(limit_per_subnet(takers, self._table.subnet_of), record.replication)
         ]
+
+
+async def _groups_of_pages(pages: AsyncIterator[Sequence[Record]]) -> AsyncIterator[list[Record]]:
+    """Yield the records of PAGES_AT_ONCE pages at a time."""
+    records: list[Record] = []
+    count = 0
+    async for page in pages:
+        records += page
+        count += 1
+        if not count % PAGES_AT_ONCE:
+            yield records
+            records = []
+    yield records

@@ -25,6 +25,7 @@ from dht14.wire.messages import (
     Described,
     FindNode,
     FindValue,
+    Inventory,
     Notify,
     Offer,
     Ping,
@@ -94,6 +95,8 @@ class Responder:
             self._writes.store(request, sender, now, respond)
         elif isinstance(request, Offer):
             self._writes.offer(request, sender, now, respond)
+        elif isinstance(request, Inventory):
+            respond(self._writes.inventory(request, now))
         elif isinstance(request, Watch):
             respond(self._watch(request, sender, now))
         elif isinstance(request, Notify):

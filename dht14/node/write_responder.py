@@ -1,4 +1,4 @@
-"""Answers STORE and OFFER: decides whether this node takes a record, and passes it to the store."""
+"""Answers STORE, OFFER and INVENTORY: decides which records this node takes, and passes them to the store."""
 
 from functools import partial
 
@@ -6,7 +6,7 @@ from attrs import define, field
 
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.neighbourhood import Neighbourhood
-from dht14.kademlia.parameters import MAX_INLINE_VALUE, REPLICATION, K
+from dht14.kademlia.parameters import MAX_INLINE_VALUE, MAX_VALUE, REPLICATION, K
 from dht14.kademlia.routing_table import RoutingTable
 from dht14.node.network_clock import NetworkClock
 from dht14.node.ports import Respond
@@ -19,8 +19,11 @@ from dht14.records.version_floors import Floor
 from dht14.security.shares import Priority, SharedRateLimiter
 from dht14.security.subnets import Scope, counted_subnet, parties_of
 from dht14.security.tickets import Tickets
+from dht14.wire.inventory import InventoryEntry
 from dht14.wire.messages import (
     NO_TICKET,
+    Inventory,
+    Lacking,
     Offer,
     Outranked,
     Refused,
@@ -28,6 +31,7 @@ from dht14.wire.messages import (
     Stored,
     Wanted,
     fingerprint,
+    mark_of,
 )
 
 FAR_FACTOR = 2
@@ -44,6 +48,10 @@ RENEWALS_PER_PARTY = {
 }
 """Large records a second that an OFFER alone renews, in all and of one party. A small datagram makes the disk
 write a large value then. Beyond that the value must come again."""
+
+MAX_BYTES_COMPARED = MAX_VALUE
+"""Bytes of values that this node reads for one INVENTORY, about: as many as for one FIND_VALUE. The rest must
+be offered one by one."""
 
 MAX_CACHE_TTL = 3_600.0
 """Seconds for which a cached copy lives at most: at the nearest node that need not hold the record."""
@@ -155,10 +163,9 @@ class WriteResponder:
             respond(self._wanted(offer, nearer, writer, now))
             return
         rank, offered = held.rank, advertised_rank(offer.key, offer.version, offer.owned, offer.digest)
-        outlives = offer.ttl_ms > held.remaining_ms(now) + 1000 * EXPIRY_SLACK
         if rank > offered:
             respond(Outranked(held.version, nearer))
-        elif rank == offered and not outlives and offer.replication <= held.replication:
+        elif rank == offered and not _adds_to(held, offer.ttl_ms, offer.replication, now):
             self._republish_times.republished_by_peer(offer.key, now)
             respond(Stored(nearer, self._resync_state.is_current, held.replication))
         elif rank == offered and offer.length > MAX_INLINE_VALUE and self._may_renew(writer, now):
@@ -175,6 +182,24 @@ class WriteResponder:
         if offer.length <= MAX_INLINE_VALUE:
             return Wanted(nearer, NO_TICKET)
         return Wanted(nearer, issue_ticket(self._tickets, writer, Upload(offer, writer, now), now))
+
+    # INVENTORY
+
+    def inventory(self, inventory: Inventory, now: float) -> Lacking | Refused:
+        """Answer an INVENTORY: which of its records this node wants to be offered."""
+        if self._store is None or not self._stores:
+            return Refused((), Refusal.NO_VALUES if self._store is None else Refusal.LEAVING)
+        if not self._store.is_in_place():
+            return Refused((), Refusal.NO_ROOM)
+        lacking, left = 0, MAX_BYTES_COMPARED
+        for index, entry in enumerate(inventory.entries):
+            held = self._store.get(entry.key, now) if left > 0 else None
+            left -= len(held.value) if held is not None else 0
+            if held is not None and _is_same(entry, held, now):
+                self._republish_times.republished_by_peer(entry.key, now)
+            else:
+                lacking |= 1 << index
+        return Lacking(lacking)
 
     # Refusals
 
@@ -233,6 +258,19 @@ class WriteResponder:
         if fingerprint(nearest[: request.replication]) == request.neighbours:
             return ()
         return tuple(contact for contact in known if contact.node_id != writer.node_id)
+
+
+def _adds_to(held: Record, ttl_ms: int, replication: int, now: float) -> bool:
+    """Return whether a copy of the record held lives longer than it, or asks for more holders."""
+    outlives = ttl_ms > held.remaining_ms(now) + 1000 * EXPIRY_SLACK
+    return outlives or replication > held.replication
+
+
+def _is_same(entry: InventoryEntry, held: Record, now: float) -> bool:
+    """Return whether the sender of an inventory holds the same record as this node, and for no longer."""
+    if entry.mark != mark_of(held.version, held.digest):
+        return False
+    return not _adds_to(held, 1000 * entry.ttl_seconds, entry.replication, now)
 
 
 def cache_lifetime(remaining: float, nearer: int, holders: int) -> float:

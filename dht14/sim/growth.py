@@ -23,7 +23,7 @@ from dht14.sim.operations import GetVerdict
 from dht14.sim.run import MINUTE, SETTLE, GetResult, ScenarioRun, success_share, verdicts_of
 from dht14.sim.scenario import Script
 from dht14.sim.statistics import PhaseStatistics
-from dht14.wire.messages import Offer, Outranked, Refused, Store, Stored, Wanted
+from dht14.wire.messages import Inventory, Lacking, Offer, Outranked, Refused, Store, Stored, Wanted
 from dht14.wire.schema import SCHEMA
 
 UPKEEP = 30 * MINUTE
@@ -38,7 +38,7 @@ GETS_PER_VALUE = 2
 OPERATIONS_GAP = 20.0
 """Seconds between two operations at one node: what it does for others meanwhile is little beside its own."""
 
-OF_RECORDS = (Offer, Wanted, Store, Stored, Outranked, Refused)
+OF_RECORDS = (Inventory, Lacking, Offer, Wanted, Store, Stored, Outranked, Refused)
 """The messages by which nodes keep the copies of records."""
 
 MESSAGE_AT = len(PLAIN) + PROOF_BYTES

@@ -8,13 +8,13 @@ from attrs import field, frozen
 from dht14.kademlia.contact import Address, Contact
 from dht14.records.store import Refusal
 from dht14.security.tickets import TICKET_BYTES
+from dht14.wire.inventory import MARK_BYTES, MAX_TTL_SECONDS, InventoryEntry
 
-MAX_TTL_MS = 7 * 86_400_000
+MAX_TTL_MS = MAX_TTL_SECONDS * 1000
 MAX_VERSION = (1 << 63) - 1
 MAX_TIME_MS = (1 << 48) - 1
 FINGERPRINT_BITS = 64
 DIGEST_BYTES = 32
-MARK_BYTES = 8
 NOTHING_HELD = bytes(MARK_BYTES)
 """The mark of a key without a record."""
 MAX_LEASE_MS = 600_000
@@ -213,6 +213,26 @@ class Resynced:
 
 
 @frozen
+class Inventory:
+    """Lists records that the node should hold, many in one datagram: asks which of them it lacks."""
+
+    entries: tuple[InventoryEntry, ...]
+
+
+@frozen
+class Lacking:
+    """Answers an INVENTORY: says which of the records the sender wants to be offered."""
+
+    entries: int
+    """Bit i (the lowest is 0) is 1 unless the record of entry i is held, for as long and with as many
+    copies."""
+
+    def wants(self, entry: int) -> bool:
+        """Return whether the record of the entry with this index is wanted."""
+        return bool(self.entries >> entry & 1)
+
+
+@frozen
 class Watch:
     """Asks the node to tell the sender, for the time of a lease, when the record of a key changes."""
 
@@ -258,10 +278,32 @@ class Described:
 
 
 Request = (
-    Ping | FindNode | FindValue | Store | Offer | Announce | Resync | Resynced | Watch | Notify | Describe
+    Ping
+    | FindNode
+    | FindValue
+    | Store
+    | Offer
+    | Announce
+    | Resync
+    | Resynced
+    | Watch
+    | Notify
+    | Describe
+    | Inventory
 )
 Reply = (
-    Pong | Nodes | Lapsed | Value | LargeValue | Stored | Outranked | Refused | Wanted | Watching | Described
+    Pong
+    | Nodes
+    | Lapsed
+    | Value
+    | LargeValue
+    | Stored
+    | Outranked
+    | Refused
+    | Wanted
+    | Watching
+    | Described
+    | Lacking
 )
 Message = Request | Reply
 

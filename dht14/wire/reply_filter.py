@@ -12,6 +12,7 @@ from attrs import evolve, fields
 from dht14.kademlia.contact import Address, Contact
 from dht14.records.store import Refusal
 from dht14.security.subnets import is_private
+from dht14.wire.inventory import InventoryEntry
 from dht14.wire.messages import Message, Ping, Request
 from dht14.wire.schema import SCHEMA, MessageSchema
 
@@ -19,7 +20,7 @@ Filter = Callable[[Any], Message]
 """From a message to the same message without private addresses."""
 
 
-_NAMES_NOBODY = (int, bool, bytes, Refusal)
+_NAMES_NOBODY = (int, bool, bytes, Refusal, tuple[InventoryEntry, ...])
 """The types of fields that cannot hold an address."""
 
 

@@ -18,10 +18,10 @@ from dht14.records.store import Refusal
 from dht14.security.identity import VerifyProof
 from dht14.security.tickets import TICKET_BYTES
 from dht14.wire.contacts import pack_address, pack_contacts, unpack_address, unpack_contacts
+from dht14.wire.inventory import MARK_BYTES, MAX_ENTRIES, InventoryEntry, pack_entries, unpack_entries
 from dht14.wire.messages import (
     DIGEST_BYTES,
     FINGERPRINT_BITS,
-    MARK_BYTES,
     MAX_CONTACTS_BYTES,
     MAX_LEASE_MS,
     MAX_SOFTWARE_BYTES,
@@ -34,6 +34,8 @@ from dht14.wire.messages import (
     Described,
     FindNode,
     FindValue,
+    Inventory,
+    Lacking,
     Lapsed,
     LargeValue,
     Message,
@@ -133,10 +135,17 @@ def _decode_software(item: object, verify_proof: VerifyProof) -> bytes:
     return item
 
 
+def _decode_entries(item: object, verify_proof: VerifyProof) -> tuple[InventoryEntry, ...]:
+    if type(item) is not bytes:
+        raise Malformed("not the entries of an inventory")
+    return unpack_entries(item)
+
+
 _ID = FieldShape(id_to_bytes, _decode_id)
 _CONTACTS = FieldShape(_encode_contacts, _decode_contacts)
 _ADDRESS = FieldShape(pack_address, _decode_address)
 _SOFTWARE = FieldShape(bytes, _decode_software)
+_ENTRIES = FieldShape(pack_entries, _decode_entries)
 _FLAG = FieldShape(int, _decode_flag)
 _VIEW = FieldShape(bytes, _decode_view)
 _REFUSAL = FieldShape(int, _decode_refusal)
@@ -153,6 +162,7 @@ _DIGEST = _bytes(DIGEST_BYTES, DIGEST_BYTES)
 _MARK = _bytes(MARK_BYTES, MARK_BYTES)
 _LEASE_MS = _unsigned(0, MAX_LEASE_MS)
 _TICKET = _bytes(TICKET_BYTES, TICKET_BYTES)
+_LACKING = _unsigned(0, (1 << MAX_ENTRIES) - 1)
 _MUTABLE_KIND = _unsigned(Kind.OPEN, Kind.OWNER)
 """The kinds whose records leave a floor when they expire; content leaves none."""
 
@@ -189,6 +199,7 @@ SCHEMA: Mapping[int, MessageSchema] = {
     9: MessageSchema(Watch, (_ID, _VIEW, _FLAG), (Watching, Refused)),
     10: MessageSchema(Notify, (_ID, _MARK), (Pong, Refused)),
     11: MessageSchema(Describe, (), (Described,)),
+    12: MessageSchema(Inventory, (_ENTRIES,), (Lacking, Refused)),
     64: MessageSchema(Pong, (_TIME_MS,)),
     65: MessageSchema(Nodes, (_CONTACTS, _FLAG)),
     66: MessageSchema(Value, (_VERSION, _TTL_MS, _REPLICATION_OR_CACHED, _FLAG, _VALUE, _CONTACTS)),
@@ -203,6 +214,7 @@ SCHEMA: Mapping[int, MessageSchema] = {
     72: MessageSchema(Lapsed, (_CONTACTS, _MUTABLE_KIND, _VERSION)),
     73: MessageSchema(Watching, (_LEASE_MS, _MARK, _CONTACTS)),
     74: MessageSchema(Described, (_SOFTWARE,)),
+    75: MessageSchema(Lacking, (_LACKING,)),
 }
 """By code."""
 

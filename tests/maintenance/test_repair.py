@@ -1,5 +1,7 @@
 from dht14.maintenance.repair import MAX_LOOKS_WAITED, Repair
-from dht14.wire.messages import Offer
+from dht14.records.record import Record
+from dht14.wire.inventory import MAX_ENTRIES
+from dht14.wire.messages import Inventory, Offer, Resync
 from tests.fakes import LATENCY, FakeRpc, Peer
 from tests.node.holders import HoldersTestCase
 
@@ -163,3 +165,49 @@ class RepairTests(HoldersTestCase):
         self.assertEqual(self.holders(later)[:3], [1, 2, 3])
         self.assertEqual(self.holders(self.record_), [])
         self.assertLessEqual({100, 101, 102}, set(self.holders(theirs)))
+
+    def many(self, count: int) -> list[Record]:
+        """Records of the nearest holders, 1, 2 and 3."""
+        records = [self.record(value=b"%d" % n, key=n << 100) for n in range(1, count + 1)]
+        for record in records:
+            self.give(record, *self.cluster[:3])
+        return records
+
+    def resynced(self, asker: Peer) -> None:
+        """A node asks for what it missed, and the others bring it."""
+        for peer in self.cluster:
+            if peer is not asker:
+                peer.responder.answer(Resync(), asker.contact, self.network.clock.seconds(), lambda _: None)
+                self.finish(self.repairs[peer.contact.node_id].serve_askers())
+
+    def test_missed(self) -> None:
+        """A node that was away for a moment gets what it missed, and nothing that it holds."""
+        self.many(300)
+        newer = self.record(key=7 << 100, value=b"newer", later=1)
+        unknown = self.record(key=1000 << 100, value=b"unknown")
+        self.give(newer, *self.cluster[1:3])
+        self.give(unknown, *self.cluster[1:3])
+        self.resynced(self.one)
+        self.assertEqual(self.holders(newer), [1, 2, 3])
+        self.assertEqual(self.holders(unknown), [1, 2, 3])
+        self.assertLessEqual(self.asked(Offer), 4)
+        self.assertLessEqual(self.asked(Inventory), 2 * (300 // MAX_ENTRIES + 3))
+
+    def test_missed_by_another(self) -> None:
+        """A node that was away may have the newer record: then the one that lists an older one gets it."""
+        self.many(2)
+        newer = self.record(key=1 << 100, value=b"newer", later=1)
+        self.give(newer, self.one)
+        self.resynced(self.one)
+        self.assertEqual(self.holders(newer), [1, 2, 3])
+
+    def test_silent_asker(self) -> None:
+        """A node that answers no INVENTORY is offered everything."""
+        newcomer = self.newcomer(0)
+        records = self.many(30)
+        answer = newcomer.answer
+        newcomer.answer = lambda request, sender: (
+            None if isinstance(request, Inventory) else answer(request, sender)
+        )
+        self.look()
+        self.assertEqual([self.holders(record) for record in records], 30 * [[1, 2, 3, 0]])

@@ -1,6 +1,7 @@
 from hashlib import sha256
 from typing import Any
 
+from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.database.limits import RESERVE
@@ -9,6 +10,7 @@ from dht14.kademlia.keyspace import hash_id
 from dht14.kademlia.neighbourhood import Neighbourhood
 from dht14.kademlia.parameters import REPLICATION, K
 from dht14.node.network_clock import TOLERANCE
+from dht14.node.republish_times import RepublishTimes
 from dht14.node.responder import Responder
 from dht14.node.write_responder import MAX_CACHE_TTL, cache_lifetime
 from dht14.records.record import Record, version_at
@@ -16,7 +18,21 @@ from dht14.records.signing import verify_signature
 from dht14.records.store import Outcome, Refusal, Verdict
 from dht14.security.subnets import public_subnet
 from dht14.sim.memory_store import RECORD_OVERHEAD, MemoryStore
-from dht14.wire.messages import FindValue, Offer, Outranked, Refused, Reply, Stored, Value, fingerprint
+from dht14.wire.inventory import MAX_ENTRIES, InventoryEntry
+from dht14.wire.messages import (
+    FindValue,
+    Inventory,
+    Lacking,
+    Offer,
+    Outranked,
+    Refused,
+    Reply,
+    Store,
+    Stored,
+    Value,
+    fingerprint,
+    mark_of,
+)
 from tests.fakes import contact, contact_at
 from tests.node.responder_case import (
     ASKER,
@@ -354,3 +370,73 @@ class OwnerTests(ResponderTestCase):
         verify_signature.cache_clear()
         self.assertIsInstance(self.write(b"payload", 1), Refused)
         self.assertEqual(verify_signature.cache_info().misses, 0)
+
+
+class InventoryTests(ResponderTestCase):
+    """What this node says to an INVENTORY: entry 0 is a record that it holds."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        for key in (7, 8):
+            self.ask(self.store_request(key))
+        self.entry = InventoryEntry(7, mark_of(VERSION, sha256(b"value").digest()), 50, 3)
+
+    def lacking(self, *entries: InventoryEntry) -> list[int]:
+        """The indexes of the entries that it wants to be offered."""
+        reply = self.ask(Inventory(entries))
+        assert isinstance(reply, Lacking)
+        return [index for index in range(MAX_ENTRIES) if reply.wants(index)]
+
+    def test_held(self) -> None:
+        """It lacks neither the very record, nor a copy that lives a little longer, or has fewer holders."""
+        for entry in (
+            self.entry,
+            evolve(self.entry, ttl_seconds=0),
+            evolve(self.entry, ttl_seconds=54),
+            evolve(self.entry, replication=1),
+        ):
+            self.assertEqual(self.lacking(entry), [])
+
+    def test_wanted(self) -> None:
+        """It wants other records, older or newer, unknown ones, and copies that add something."""
+        self.assertEqual(
+            self.lacking(
+                self.entry,
+                evolve(self.entry, key=9),
+                evolve(self.entry, mark=bytes(8)),
+                evolve(self.entry, key=8),
+                evolve(self.entry, ttl_seconds=60),
+                evolve(self.entry, replication=4),
+            ),
+            [1, 2, 4, 5],
+        )
+
+    def test_cached(self) -> None:
+        """A cached copy is none of those that the network needs."""
+        self.ask(Store(CONTENT_KEY, 0, 50_000, 0, 0, CONTENT))
+        entry = InventoryEntry(CONTENT_KEY, mark_of(0, sha256(CONTENT).digest()), 50, 3)
+        self.assertEqual(self.lacking(entry), [0])
+
+    def test_large_values(self) -> None:
+        """It reads about as much for an inventory as for a FIND_VALUE: the rest must be offered."""
+        large, held = bytes(60_000), self.held(7)
+        store = MemoryStore(OWN, 1_000_000, lambda record: True)
+        for key in (10, 11, 12):
+            store.offer(evolve(held, key=key, value=large), NOW, lambda verdict: None)
+        self.node = Responder(Neighbourhood(self.table), store, 100, self.tickets, VERSIONS)
+        mark = mark_of(VERSION, sha256(large).digest())
+        self.assertEqual(self.lacking(*(InventoryEntry(key, mark, 50, 3) for key in (10, 11, 12))), [2])
+
+    def test_refused(self) -> None:
+        """A bootstrap node holds nothing, and a node that stops takes nothing."""
+        inventory = Inventory((self.entry,))
+        self.assertEqual(self.ask(inventory, responder=self.bootstrap), Refused((), Refusal.NO_VALUES))
+        self.node.stop_storing()
+        self.assertEqual(self.ask(inventory), Refused((), Refusal.LEAVING))
+
+    def test_republished(self) -> None:
+        """A record that a peer lists needs no republish of this node: a peer takes care of it."""
+        times = RepublishTimes()
+        self.node = Responder(Neighbourhood(self.table), self.store, 100, self.tickets, VERSIONS, times)
+        self.lacking(self.entry, evolve(self.entry, key=8, mark=bytes(8)))
+        self.assertEqual([times.was_republished(key) for key in (7, 8)], [True, False])

@@ -16,9 +16,9 @@ from dht14.session.handshake import ACCEPT_PREFIX_BYTES
 from dht14.session.session import MIN_DATA_BYTES
 from dht14.wire.contacts import first_fitting, pack_contacts
 from dht14.wire.datagram import RPC_ID_BYTES, decode, encode
+from dht14.wire.inventory import MARK_BYTES, MAX_ENTRIES, MAX_TTL_SECONDS, InventoryEntry
 from dht14.wire.messages import (
     FINGERPRINT_BITS,
-    MARK_BYTES,
     MAX_LEASE_MS,
     MAX_SOFTWARE_BYTES,
     MAX_TIME_MS,
@@ -30,6 +30,8 @@ from dht14.wire.messages import (
     Described,
     FindNode,
     FindValue,
+    Inventory,
+    Lacking,
     Lapsed,
     LargeValue,
     Message,
@@ -64,6 +66,7 @@ digests = st.binary(min_size=32, max_size=32)
 tickets = st.binary(min_size=16, max_size=16)
 printable = st.lists(st.integers(0x21, 0x7E), min_size=1, max_size=MAX_SOFTWARE_BYTES).map(bytes)
 marks = st.binary(min_size=MARK_BYTES, max_size=MARK_BYTES)
+entries = st.builds(InventoryEntry, ids, marks, st.integers(0, MAX_TTL_SECONDS), copies)
 values = st.binary(min_size=1, max_size=MAX_INLINE_VALUE)
 v4 = st.builds(
     contact_at, ids, st.tuples(st.sampled_from(["127.0.0.1", "192.0.2.255"]), st.integers(1, 0xFFFF))
@@ -110,6 +113,8 @@ messages: "st.SearchStrategy[Message]" = st.one_of(
     st.builds(Notify, ids, marks),
     st.just(Describe()),
     st.builds(Described, printable),
+    st.builds(Inventory, st.lists(entries, min_size=1, max_size=MAX_ENTRIES).map(tuple)),
+    st.builds(Lacking, st.integers(0, (1 << MAX_ENTRIES) - 1)),
     st.builds(Watching, st.integers(0, MAX_LEASE_MS), marks, contacts),
     st.builds(Announce, st.one_of(v4, v6).map(lambda contact: contact.address)),
     st.builds(
@@ -148,6 +153,8 @@ SAMPLES: list[Message] = [
     Notify(7, b"markmark"),
     Describe(),
     Described(b"dht14/0.1.0"),
+    Inventory((InventoryEntry(7, b"markmark", 86_400, 8), InventoryEntry(8, bytes(8), 0, 20))),
+    Lacking(0b10),
     Watching(60_000, b"markmark", SOME_CONTACTS),
     LargeValue(1 << 60, 1, 20, False, True, 65_495, bytes(32), bytes(16), SOME_CONTACTS),
 ]
@@ -178,6 +185,8 @@ LARGEST: list[Message] = [
     Notify(7, bytes(8)),
     Describe(),
     Described(b"x" * MAX_SOFTWARE_BYTES),
+    Inventory(MAX_ENTRIES * (InventoryEntry(7, bytes(8), MAX_TTL_SECONDS, 20),)),
+    Lacking((1 << MAX_ENTRIES) - 1),
     *(Watching(MAX_LEASE_MS, bytes(8), some) for some in MOST_CONTACTS),
     Pong(MAX_TIME_MS),
     *map(Nodes, MOST_CONTACTS),

@@ -13,6 +13,7 @@ from dht14.kademlia.keyspace import id_to_bytes
 from dht14.records.store import Refusal
 from dht14.security.identity import Puzzle
 from dht14.wire.datagram import decode, encode
+from dht14.wire.inventory import InventoryEntry
 from dht14.wire.messages import (
     NO_TICKET,
     Announce,
@@ -20,6 +21,8 @@ from dht14.wire.messages import (
     Described,
     FindNode,
     FindValue,
+    Inventory,
+    Lacking,
     Lapsed,
     LargeValue,
     Message,
@@ -86,6 +89,10 @@ VECTORS: dict[int, tuple[str, Message]] = {
     ),
     10: ("key 00 01 … 1f; the mark of the version with `hello`", Notify(KEY, mark_of(VERSION, SMALL))),
     11: ("", Describe()),
+    12: (
+        "key 00 01 … 1f, the same mark, 600 s, 8 copies",
+        Inventory((InventoryEntry(KEY, mark_of(VERSION, SMALL), TTL_MS // 1000, 8),)),
+    ),
     64: ("1,700,000,000,000", Pong(NOW_MS)),
     65: ("the first and the second; holds values", Nodes(CONTACTS)),
     66: ("8 copies, current, `hello`, no contacts", Value(VERSION, TTL_MS, 8, True, VALUE)),
@@ -103,6 +110,7 @@ VECTORS: dict[int, tuple[str, Message]] = {
         Watching(60_000, mark_of(VERSION, SMALL), CONTACTS[1:]),
     ),
     74: ("`dht14/0.1.0`", Described(b"dht14/0.1.0")),
+    75: ("the first entry", Lacking(1)),
 }
 """By code: what the message says, and the message."""
 
