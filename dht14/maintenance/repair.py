@@ -23,6 +23,7 @@ from dht14.maintenance.inventories import DueRecord, Inventories
 from dht14.maintenance.replicator import Replicator
 from dht14.maintenance.store_scan import scan
 from dht14.node.concurrency import run_limited
+from dht14.node.lookups import ping_all
 from dht14.node.ports import Rpc
 from dht14.node.republish_times import RepublishTimes
 from dht14.node.resync_state import ResyncState
@@ -42,6 +43,9 @@ it."""
 
 PAGES_AT_ONCE = 8
 """Pages of the store that are compared at the same time: each group of them costs a round trip."""
+
+ASKER_TIMEOUT = 1.0
+"""Seconds to wait for the PONG of a contact that asks for what it missed; then it is served all the same."""
 
 REPAIRS_AT_ONCE = 8
 """Records that are offered at the same time."""
@@ -111,6 +115,8 @@ class Repair:
         askers = self._resync_state.take_requests(neighbours, self._clock.seconds())
         if not askers:
             return
+        # They are heard. To those that were silent only one call at a time is sent until they have answered.
+        await ping_all(self._rpc, askers.values(), self._clock, ASKER_TIMEOUT)
         others = {node_id: contact for node_id, contact in neighbours.items() if node_id not in askers}
         await self._offer_records(others, neighbours, askers)
         for contact in askers.values():

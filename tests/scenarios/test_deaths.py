@@ -5,7 +5,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from dht14.kademlia.parameters import REPLICATION
 from dht14.maintenance.replicator import REFUSAL_MEMORY
 from dht14.sim.conditions import Conditions
-from dht14.sim.host import NodeRole
+from dht14.sim.host import NodeRole, VirtualNode
 from tests.outcomes import acknowledged
 from tests.scenarios.cluster import Cluster, wrong
 
@@ -94,6 +94,27 @@ class DeathsTests(SynchronousTestCase):
         cluster.world.wait(15)
         self.assertEqual(len(cluster.keys()), 40)
         self.assertEqual(cluster.wrong_from_everywhere(), 0)
+
+    def test_catching_up(self) -> None:
+        """A node that stood still for ten seconds is offered what it missed, and little else."""
+        cluster = Cluster(8)
+        cluster.join_all()
+        cluster.put_new(600)
+        away, *others = cluster.nodes()
+        cluster.world.freeze(away)
+        cluster.world.wait(2)
+        cluster.put_new(30)
+        cluster.world.wait(8)
+        before = sum(self.offers(node) for node in others)
+        cluster.world.thaw(away)
+        cluster.world.wait(10)
+        self.assertLessEqual(sum(self.offers(node) for node in others) - before, 3 * 30 + 30)
+        self.assertEqual(cluster.wrong_from_everywhere(), 0)
+
+    @staticmethod
+    def offers(node: VirtualNode) -> int:
+        """How many OFFERs it has sent that were answered."""
+        return node.stack.rpc.metrics.sent["OFFER"].replies
 
     def test_restarted_one_by_one(self) -> None:
         """When nodes restart empty, one after another, those that stay still have all values."""
