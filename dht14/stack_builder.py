@@ -210,7 +210,7 @@ def _build_network(inputs: StackInputs, state: _State, responder: Responder) -> 
     )
     resync_state = state.resync_state
     standstill.on_standstill = resync_state.stood_still
-    resync_state.stands_still = lambda: standstill.is_late(clock.seconds())
+    resync_state.stands_still = lambda: standstill.may_have_waited(clock.seconds())
     resync_state.has_company = table.has_live_contact
     if state.notifier is not None:
         state.notifier.connect(rpc)

@@ -81,6 +81,15 @@ def software(item: int | bytes, proofs: Proofs) -> bytes:
     return item
 
 
+def entries(item: int | bytes, proofs: Proofs) -> bytes:
+    """1 to 24 times key 32, mark 8, ttl u32, replication u8."""
+    assert isinstance(item, bytes) and 1 <= len(item) // 45 <= 24 and len(item) % 45 == 0
+    for at in range(40, len(item), 45):
+        ttl, replication = struct.unpack_from(">IB", item, at)
+        assert ttl <= 604_800 and 1 <= replication <= 20
+    return item
+
+
 FLAG = integer(0, 1)
 ID = DIGEST = string(32)
 VERSION = integer(0, 2**63 - 1)
@@ -103,6 +112,7 @@ FIELDS: dict[int, tuple[Check, ...]] = {
     9: (ID, view, FLAG),
     10: (ID, MARK),
     11: (),
+    12: (entries,),
     64: (integer(0, 2**48 - 1),),
     65: (contacts, FLAG),
     66: (VERSION, TTL, OR_CACHED, FLAG, VALUE, contacts),
@@ -114,6 +124,7 @@ FIELDS: dict[int, tuple[Check, ...]] = {
     72: (contacts, integer(1, 2), VERSION),
     73: (integer(0, 600_000), MARK, contacts),
     74: (software,),
+    75: (integer(0, 2**24 - 1),),
 }
 """By code, in the order of the page."""
 

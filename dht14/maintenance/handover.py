@@ -106,5 +106,5 @@ class HandOver:
         record = self._store.get(key, self._clock.seconds())
         if record is not None:
             others = self._replicator.replica_candidates(key)[: record.replication - 1]
-            if others and await self._replicator.offer(record, others):
+            if others and (await self._replicator.offer(record, others)).held:
                 self._taken.add(key)

@@ -3,7 +3,7 @@
 A contact that was away for a moment has almost all of them: then one datagram stands for 24 OFFERs.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from attrs import define, frozen
 from twisted.internet.defer import Deferred, TimeoutError, gatherResults
@@ -38,19 +38,30 @@ class Inventories:
     async def lacking(self, due: Sequence[DueRecord]) -> list[DueRecord]:
         """Return what is still to be offered: to each contact the records that it lacks, and all where it
         does not say."""
-        parts = _parts(due)
-        answers = await gatherResults(
+        left: list[list[Contact]] = [[] for _ in due]
+        await gatherResults(
             [
-                Deferred.fromCoroutine(self._ask(contact, [due[index].record for index in indexes]))
-                for contact, indexes in parts
+                Deferred.fromCoroutine(self._compare(contact, indexes, due, left))
+                for contact, indexes in _indexes_by_contact(due)
             ]
         )
-        left: list[list[Contact]] = [[] for _ in due]
-        for (contact, indexes), answer in zip(parts, answers, strict=True):
-            for entry, index in enumerate(indexes):
+        return [DueRecord(one.record, contacts) for one, contacts in zip(due, left, strict=True) if contacts]
+
+    async def _compare(
+        self, contact: Contact, indexes: list[int], due: Sequence[DueRecord], left: list[list[Contact]]
+    ) -> None:
+        """Ask one contact, and add it to the lists in `left` of the records that it lacks."""
+        parts = [indexes[first : first + MAX_ENTRIES] for first in range(0, len(indexes), MAX_ENTRIES)]
+
+        async def ask(part: list[int]) -> None:
+            answer = await self._ask(contact, [due[index].record for index in part])
+            for entry, index in enumerate(part):
                 if answer.wants(entry):
                     left[index].append(contact)
-        return [DueRecord(one.record, contacts) for one, contacts in zip(due, left, strict=True) if contacts]
+
+        # To a contact that has been silent only one call at a time is sent until it has answered.
+        await ask(parts[0])
+        await gatherResults([Deferred.fromCoroutine(ask(part)) for part in parts[1:]])
 
     async def _ask(self, contact: Contact, records: Sequence[Record]) -> Lacking:
         if len(records) > 1:  # An OFFER asks the same of a single one.
@@ -65,17 +76,13 @@ class Inventories:
         return Lacking((1 << len(records)) - 1)
 
 
-def _parts(due: Sequence[DueRecord]) -> list[tuple[Contact, list[int]]]:
-    """Return the indexes of the records for each contact, as many at a time as fit an INVENTORY."""
+def _indexes_by_contact(due: Sequence[DueRecord]) -> Iterable[tuple[Contact, list[int]]]:
+    """Return each contact with the indexes of the records that it should get."""
     by_contact: dict[int, tuple[Contact, list[int]]] = {}
     for index, one in enumerate(due):
         for contact in one.contacts:
             by_contact.setdefault(contact.node_id, (contact, []))[1].append(index)
-    return [
-        (contact, indexes[first : first + MAX_ENTRIES])
-        for contact, indexes in by_contact.values()
-        for first in range(0, len(indexes), MAX_ENTRIES)
-    ]
+    return by_contact.values()
 
 
 def _inventory_of(records: Sequence[Record], now: float) -> Inventory:

@@ -19,7 +19,7 @@ from dht14.errors import CallFailed
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.neighbourhood import Neighbourhood
 from dht14.kademlia.parameters import MAX_INLINE_VALUE
-from dht14.maintenance.replicator import Replicator
+from dht14.maintenance.replicator import Offered, Replicator
 from dht14.node.get_replies import GetReplies
 from dht14.node.lookup_run import AnyLookup
 from dht14.node.ports import Rpc
@@ -94,7 +94,7 @@ class ReadRepair:
     def _ended(self, _: object) -> None:
         self._under_way -= 1
 
-    def _repair(self, record: Record, contact: Contact) -> "Deferred[int]":
+    def _repair(self, record: Record, contact: Contact) -> "Deferred[Offered]":
         return Deferred.fromCoroutine(self._replicator.offer(record, [contact]))
 
     def _cache(self, record: Record, contact: Contact) -> "Deferred[Reply]":

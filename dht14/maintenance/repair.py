@@ -23,7 +23,6 @@ from dht14.maintenance.inventories import DueRecord, Inventories
 from dht14.maintenance.replicator import Replicator
 from dht14.maintenance.store_scan import scan
 from dht14.node.concurrency import run_limited
-from dht14.node.lookups import ping_all
 from dht14.node.ports import Rpc
 from dht14.node.republish_times import RepublishTimes
 from dht14.node.resync_state import ResyncState
@@ -41,11 +40,8 @@ REPAIRERS = 3
 """The nearest holders, which offer records to a new one. A write is on most of the group, so one of them has
 it."""
 
-PAGES_AT_ONCE = 8
-"""Pages of the store that are compared at the same time: each group of them costs a round trip."""
-
-ASKER_TIMEOUT = 1.0
-"""Seconds to wait for the PONG of a contact that asks for what it missed; then it is served all the same."""
+PAGES_AT_ONCE = 16
+"""Pages of the store that are compared at the same time: each group of them costs two round trips."""
 
 REPAIRS_AT_ONCE = 8
 """Records that are offered at the same time."""
@@ -104,22 +100,26 @@ class Repair:
             self._waited += 1
             return
         before, self._before, self._waited, self._settled = self._before, neighbours, 0, None
-        await self._offer_records(before, neighbours)
+        unheard = await self._offer_records(before, neighbours)
+        if unheard:
+            self._before = {i: contact for i, contact in neighbours.items() if i not in unheard}
 
     def _neighbours(self) -> dict[int, Contact]:
         return {contact.node_id: contact for contact in self._table.neighbours()}
 
     async def serve_askers(self) -> None:
-        """Offer the contacts that have sent RESYNC all records that they should hold, then send RESYNCED."""
+        """Offer the contacts that have sent RESYNC all records that they should hold, then send RESYNCED to
+        those that have answered all of these offers. The others are served again."""
         neighbours = self._neighbours()
         askers = self._resync_state.take_requests(neighbours, self._clock.seconds())
         if not askers:
             return
-        # They are heard. To those that were silent only one call at a time is sent until they have answered.
-        await ping_all(self._rpc, askers.values(), self._clock, ASKER_TIMEOUT)
         others = {node_id: contact for node_id, contact in neighbours.items() if node_id not in askers}
-        await self._offer_records(others, neighbours, askers)
-        for contact in askers.values():
+        unheard = await self._offer_records(others, neighbours, askers)
+        for node_id, contact in askers.items():
+            if node_id in unheard:
+                self._resync_state.not_served(contact, self._clock.seconds())
+                continue
             self._rpc.ask(contact, Resynced()).addErrback(lambda failure: failure.trap(CallFailed) and None)
 
     async def _offer_records(
@@ -127,9 +127,11 @@ class Repair:
         before: Mapping[int, Contact] | None,
         neighbours: Mapping[int, Contact],
         askers: Mapping[int, Contact] | None = None,
-    ) -> None:
-        """Offer each record to its new holders: to all of them, or only to the `askers`."""
+    ) -> set[int]:
+        """Offer each record to its new holders: to all of them, or only to the `askers`. Return the ids of
+        those that left an offer without an answer, and were offered nothing after that."""
         began, given = self._clock.seconds(), 0
+        unheard: set[int] = set()
         async for records in _groups_of_pages(scan(self._store, self._clock)):
             newcomers = [
                 DueRecord(r, self._newcomers(r, before, neighbours, askers))
@@ -138,7 +140,7 @@ class Repair:
             ]
             due = await self._inventories.lacking([one for one in newcomers if one.contacts])
             await run_limited(
-                (self._replicator.offer(one.record, one.contacts) for one in due), REPAIRS_AT_ONCE
+                (self._offer(one.record, one.contacts, unheard) for one in due), REPAIRS_AT_ONCE
             )
             given += len(due)
         if given:
@@ -148,6 +150,12 @@ class Repair:
                 records=given,
                 seconds=self._clock.seconds() - began,
             )
+        return unheard
+
+    async def _offer(self, record: Record, contacts: Sequence[Contact], unheard: set[int]) -> None:
+        heard = [contact for contact in contacts if contact.node_id not in unheard]
+        offered = await self._replicator.offer(record, heard)
+        unheard.update(contact.node_id for contact in offered.unheard)
 
     def _newcomers(
         self,

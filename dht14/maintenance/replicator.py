@@ -7,7 +7,7 @@ contact that has the record, and a STORE or a bulk transfer for one that has not
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 
-from attrs import define, evolve, field
+from attrs import define, evolve, field, frozen
 from twisted.internet.defer import Deferred, TimeoutError, gatherResults, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
@@ -56,6 +56,16 @@ PINGS_AT_ONCE = 8
 """Unknown contacts, named by others, that are pinged at the same time."""
 
 
+@frozen
+class Offered:
+    """What became of an offer to several contacts."""
+
+    held: int
+    """How many have the record now, or a better one."""
+    unheard: Sequence[Contact]
+    """Those that have not answered in time."""
+
+
 @define(eq=False)
 class Replicator:
     """Offers copies to other nodes, and learns from their replies: newer records, unknown neighbours."""
@@ -89,11 +99,11 @@ class Replicator:
         waiting = (contact for contact in replica_candidates if not self._table.is_suspect(contact.node_id))
         held = 0
         while batch := list(islice(waiting, needed - held)):
-            held += await self.offer(record, batch)
+            held += (await self.offer(record, batch)).held
         return held
 
-    async def offer(self, record: Record, contacts: Sequence[Contact]) -> int:
-        """Offer the record to all these contacts. Return how many of them have it now, or a better one."""
+    async def offer(self, record: Record, contacts: Sequence[Contact]) -> Offered:
+        """Offer the record to all these contacts."""
         record = self._dated(record)
         neighbours = self._fingerprint(record)
         asked = [self._ask(contact, record, neighbours) for contact in contacts]
@@ -114,7 +124,10 @@ class Replicator:
                 ahead, newest = contact, reply.version
         if ahead is not None:
             await self._fetch_newer(record.key, ahead)
-        return sum(isinstance(reply, Stored | Outranked) for reply in replies)
+        return Offered(
+            sum(isinstance(reply, Stored | Outranked) for reply in replies),
+            [contact for contact, reply in zip(contacts, replies, strict=True) if reply is None],
+        )
 
     async def offer_to(self, contact: Contact, record: Record) -> bool:
         """Offer the record to one contact. Return whether the contact has answered, whatever it said."""

@@ -71,6 +71,8 @@ class ResyncRequests:
             self._has_looked &= not self._is_settled()
         if self._table.is_cut_off:
             self._resync_state.lost_touch(now)
+        elif self._resync_state.stands_still():
+            pass  # What others offered now would be thrown away.
         elif self._was_away and self._is_settled() and not self._is_looking:
             if self._has_looked or not self._table.has_live_contact():
                 self._ask(now)

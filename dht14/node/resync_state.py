@@ -21,6 +21,9 @@ MAX_REQUESTS = 64
 NEIGHBOUR_TIMEOUT = 60.0
 """Seconds for which the request of a contact that is no neighbour waits: it may be about to become one."""
 
+MAX_SERVES = 3
+"""How often a contact is served that does not answer what it is offered."""
+
 SERVE_SPACING = 30.0
 """Seconds before a contact is served again: each time the whole store is scanned."""
 
@@ -33,7 +36,7 @@ class ResyncState:
     on_request: Callable[[], object] = lambda: None
     """Called when a contact asks for what it missed."""
     stands_still: Callable[[], bool] = field(default=lambda: False, init=False)
-    """Whether this process has just stood still, and `stood_still` is still to be called."""
+    """Whether this process has just stood still: what was sent to it meanwhile is still being thrown away."""
     has_company: Callable[[], bool] = field(default=lambda: False, init=False)
     """Whether any contact answers."""
     _is_alone: bool = field(default=False, init=False)
@@ -48,6 +51,8 @@ class ResyncState:
     """The contacts that sent RESYNC and when, by id."""
     _served: ExpiringSet[int] = field(factory=lambda: ExpiringSet(SERVE_SPACING, MAX_REQUESTS), init=False)
     """Ids of the contacts that were served last."""
+    _serves: BoundedDict[int, int] = field(factory=lambda: BoundedDict(MAX_REQUESTS), init=False)
+    """How often contacts were served in vain since their last RESYNC, by id."""
 
     # What this node missed
 
@@ -102,8 +107,17 @@ class ResyncState:
         Neighbours are served at once, so too many wait only if most are no neighbours: the one that has
         waited longest is dropped.
         """
+        self._serves.pop(contact.node_id, None)
         self._requests[contact.node_id] = contact, now
         self.on_request()
+
+    def not_served(self, contact: Contact, now: float) -> None:
+        """A contact that was to be served did not answer: its turn comes again, MAX_SERVES times in all. It
+        has a request again already if it has asked meanwhile."""
+        serves = self._serves.get(contact.node_id, 0) + 1
+        if serves < MAX_SERVES and contact.node_id not in self._requests:
+            self._serves[contact.node_id] = serves
+            self._requests[contact.node_id] = contact, now
 
     @property
     def has_requests(self) -> bool:

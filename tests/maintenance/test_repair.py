@@ -1,8 +1,9 @@
-from dht14.maintenance.repair import MAX_LOOKS_WAITED, Repair
+from dht14.maintenance.repair import MAX_LOOKS_WAITED, REPAIRS_AT_ONCE, Repair
+from dht14.node.resync_state import SERVE_SPACING
 from dht14.records.record import Record
 from dht14.wire.inventory import MAX_ENTRIES
-from dht14.wire.messages import Inventory, Offer, Resync
-from tests.fakes import LATENCY, FakeRpc, Peer
+from dht14.wire.messages import Inventory, Offer, Request, Resync, Resynced
+from tests.fakes import LATENCY, Answer, FakeRpc, Peer
 from tests.node.holders import HoldersTestCase
 
 
@@ -166,6 +167,12 @@ class RepairTests(HoldersTestCase):
         self.assertEqual(self.holders(self.record_), [])
         self.assertLessEqual({100, 101, 102}, set(self.holders(theirs)))
 
+    def ignore(self, peer: Peer, kind: type[Request]) -> Answer:
+        """Let a node answer no requests of this kind. Return how it answers otherwise."""
+        answer = peer.answer
+        peer.answer = lambda request, sender: None if isinstance(request, kind) else answer(request, sender)
+        return answer
+
     def many(self, count: int) -> list[Record]:
         """Records of the nearest holders, 1, 2 and 3."""
         records = [self.record(value=b"%d" % n, key=n << 100) for n in range(1, count + 1)]
@@ -178,7 +185,13 @@ class RepairTests(HoldersTestCase):
         for peer in self.cluster:
             if peer is not asker:
                 peer.responder.answer(Resync(), asker.contact, self.network.clock.seconds(), lambda _: None)
-                self.finish(self.repairs[peer.contact.node_id].serve_askers())
+        self.serve()
+
+    def serve(self) -> None:
+        """Let all nodes serve those that have asked for what they missed."""
+        for peer in self.cluster:
+            self.finish(self.repairs[peer.contact.node_id].serve_askers())
+        self.network.wait(1)
 
     def test_missed(self) -> None:
         """A node that was away for a moment gets what it missed, and nothing that it holds."""
@@ -205,9 +218,32 @@ class RepairTests(HoldersTestCase):
         """A node that answers no INVENTORY is offered everything."""
         newcomer = self.newcomer(0)
         records = self.many(30)
-        answer = newcomer.answer
-        newcomer.answer = lambda request, sender: (
-            None if isinstance(request, Inventory) else answer(request, sender)
-        )
+        self.ignore(newcomer, Inventory)
         self.look()
         self.assertEqual([self.holders(record) for record in records], 30 * [[1, 2, 3, 0]])
+
+    def test_lost_offers(self) -> None:
+        """A node that did not answer its offers has not got what it missed: nobody says so, and it is served
+        again."""
+        missed = self.record(key=1 << 100, value=b"missed", later=1)
+        self.give(missed, *self.cluster[1:3])
+        answer = self.ignore(self.one, Offer)
+        self.resynced(self.one)
+        self.assertEqual(self.holders(missed), [2, 3])
+        self.assertEqual(self.asked(Resynced), len(self.cluster) - 3)
+        self.one.answer = answer
+        self.network.wait(SERVE_SPACING)
+        self.serve()
+        self.assertEqual(self.holders(missed), [1, 2, 3])
+        self.assertEqual(self.asked(Resynced), 2)
+
+    def test_dies_during_repair(self) -> None:
+        """A newcomer that falls silent is offered no more records. When it is back it gets them all."""
+        records = self.many(100)
+        newcomer = self.newcomer(0)
+        answer = self.ignore(newcomer, Offer)
+        self.look()
+        self.assertLessEqual(self.asked(Offer), 3 * REPAIRS_AT_ONCE)
+        newcomer.answer = answer
+        self.look()
+        self.assertEqual([self.holders(record) for record in records], 100 * [[1, 2, 3, 0]])

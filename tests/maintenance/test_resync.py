@@ -203,3 +203,16 @@ class ResyncTests(HoldersTestCase):
         self.look(times=1)
         self.assertTrue(all(peer.resync_state.is_current for peer in self.cluster))
         self.assertEqual(self.holders(self.record()), [1, 2, 3])
+
+    def test_just_resumed(self) -> None:
+        """While a node that stood still throws away what was sent to it, it asks for nothing."""
+        draining = True
+        self.one.resync_state.stands_still = lambda: draining
+        self.one.resync_state.stood_still(self.network.clock.seconds())
+        self.resyncing.one_pass()
+        self.network.wait(1)
+        self.assertEqual([self.looks, self.asked(Resync)], [0, 0])
+        draining = False
+        self.resyncing.one_pass()
+        self.network.wait(1)
+        self.assertEqual(self.asked(Resync), len(self.cluster) - 1)

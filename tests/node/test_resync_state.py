@@ -2,6 +2,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.node.resync_state import (
     MAX_REQUESTS,
+    MAX_SERVES,
     NEIGHBOUR_TIMEOUT,
     RESYNC_TIMEOUT,
     SERVE_SPACING,
@@ -97,6 +98,18 @@ class ResyncStateTests(SynchronousTestCase):
             self.resync_state.requested(contact(1), NOW + second)
             turns += [second for _ in self.resync_state.take_requests((1,), NOW + second)]
         self.assertEqual(turns, [0, SERVE_SPACING, 2 * SERVE_SPACING])
+
+    def test_not_served(self) -> None:
+        """A contact that did not answer all offers is served again, MAX_SERVES times for each RESYNC."""
+        one, now, turns = contact(1), NOW, 0
+        for _ in range(2):
+            self.resync_state.requested(one, now)
+            for _ in range(2 * MAX_SERVES):
+                if self.resync_state.take_requests((1,), now):
+                    turns += 1
+                    self.resync_state.not_served(one, now)
+                now += SERVE_SPACING
+        self.assertEqual(turns, 2 * MAX_SERVES)
 
     def test_crowd(self) -> None:
         """Those that are no neighbours and ask, however many there are, keep no neighbour waiting."""

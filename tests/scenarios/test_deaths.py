@@ -105,10 +105,12 @@ class DeathsTests(SynchronousTestCase):
         cluster.world.wait(2)
         cluster.put_new(30)
         cluster.world.wait(8)
+        acknowledged = cluster.acknowledged()
         before = sum(self.offers(node) for node in others)
         cluster.world.thaw(away)
         cluster.world.wait(10)
         self.assertLessEqual(sum(self.offers(node) for node in others) - before, 3 * 30 + 30)
+        self.assertEqual(cluster.replicas(acknowledged), len(acknowledged) * [8])
         self.assertEqual(cluster.wrong_from_everywhere(), 0)
 
     @staticmethod
