@@ -245,7 +245,16 @@ def _build_work(inputs: StackInputs, state: _State, network: _Network) -> _Work:
     record_sender = RecordSender(network.rpc, inputs.bulk, clock)
     replicator = _build_replicator(inputs, state, network, record_sender)
     node = _build_node(inputs, state, network.rpc, record_sender, replicator)
-    join = Join(node, network.rpc, inputs.resolve, clock, rng, options.seeds, inputs.saved, options.retries)
+    join = Join(
+        node=node,
+        rpc=network.rpc,
+        resolve=inputs.resolve,
+        clock=clock,
+        rng=rng,
+        seeds=options.seeds,
+        saved=inputs.saved,
+        retries=options.retries,
+    )
     hand_over = None
     if state.store is not None and replicator is not None:
         hand_over = HandOver(state.neighbourhood, state.store, replicator, clock)

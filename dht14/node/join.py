@@ -71,6 +71,7 @@ class Join(Service):
 
     def __init__(
         self,
+        *,
         node: Node,
         rpc: Rpc,
         resolve: Resolver,

@@ -83,7 +83,14 @@ class JoinTestCase(SynchronousTestCase):
         network = self.network
         rpc = FakeRpc(network, self.own.contact, self.own.table, self.own.time)
         self.join = Join(
-            self.own.node, rpc, self.resolve, network.clock, self.rng, seeds, saved, retries or Retries()
+            node=self.own.node,
+            rpc=rpc,
+            resolve=self.resolve,
+            clock=network.clock,
+            rng=self.rng,
+            seeds=seeds,
+            saved=saved,
+            retries=retries or Retries(),
         )
         self.join.startService()
         self.addCleanup(self.join.stopService)
