@@ -1,8 +1,10 @@
 """Hand-over: a node that is stopping offers its records to the nodes that hold them afterwards.
 
 Runs once, at a planned stop, for at most HAND_OVER_TIMEOUT. Each record is offered twice: to the next holder,
-then to the other holders.
+then to the other holders, as far as they lack it.
 """
+
+from collections.abc import Iterable
 
 from attrs import define, field
 from twisted.internet.defer import Deferred
@@ -11,6 +13,7 @@ from twisted.logger import Logger
 
 from dht14.kademlia.neighbourhood import Neighbourhood
 from dht14.kademlia.parameters import MAX_REPLICATION
+from dht14.maintenance.inventories import DueRecord
 from dht14.maintenance.replicator import Replicator
 from dht14.maintenance.store_scan import scan
 from dht14.node.concurrency import run_limited
@@ -21,6 +24,9 @@ HAND_OVER_TIMEOUT = 4.0
 
 HAND_OVERS_AT_ONCE = 32
 """Records that are offered at the same time."""
+
+RECORDS_COMPARED = 480
+"""Records that the other holders are asked for at the same time: 20 INVENTORYs to each."""
 
 PROGRESS_INTERVAL = 1.0
 """Seconds between two log lines about the progress."""
@@ -75,7 +81,8 @@ class HandOver:
         self._total, self._logged_at = len(keys), self._clock.seconds()
         self.log.info("Handing over values: {total}.", event="handover.began", total=len(keys))
         await run_limited(map(self._offer_to_next_holder, keys), HAND_OVERS_AT_ONCE)
-        await run_limited(map(self._offer_to_others, keys), HAND_OVERS_AT_ONCE)
+        for first in range(0, len(keys), RECORDS_COMPARED):
+            await self._offer_to_others(keys[first : first + RECORDS_COMPARED])
 
     async def _keys(self) -> list[int]:
         """Return the keys of all records except cached ones, those with the fewest copies first."""
@@ -102,9 +109,22 @@ class HandOver:
                 total=self._total,
             )
 
-    async def _offer_to_others(self, key: int) -> None:
+    async def _offer_to_others(self, keys: Iterable[int]) -> None:
+        due = [one for key in keys if (one := self._due_to_others(key)) is not None]
+        lacking = await self._replicator.inventories.lacking(due)
+        missing = {one.record.key: len(one.contacts) for one in lacking}
+        self._taken.update(
+            one.record.key for one in due if missing.get(one.record.key, 0) < len(one.contacts)
+        )
+        await run_limited(map(self._offer, lacking), HAND_OVERS_AT_ONCE)
+
+    def _due_to_others(self, key: int) -> DueRecord | None:
         record = self._store.get(key, self._clock.seconds())
-        if record is not None:
-            others = self._replicator.replica_candidates(key)[: record.replication - 1]
-            if others and (await self._replicator.offer(record, others)).held:
-                self._taken.add(key)
+        if record is None:
+            return None
+        others = self._replicator.replica_candidates(key)[: record.replication - 1]
+        return DueRecord(record, others) if others else None
+
+    async def _offer(self, due: DueRecord) -> None:
+        if (await self._replicator.offer(due.record, due.contacts)).held:
+            self._taken.add(due.record.key)

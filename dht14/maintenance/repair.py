@@ -19,7 +19,7 @@ from dht14.errors import CallFailed
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.routing_table import RoutingTable
 from dht14.kademlia.subnet_limits import limit_per_subnet
-from dht14.maintenance.inventories import DueRecord, Inventories
+from dht14.maintenance.inventories import DueRecord
 from dht14.maintenance.replicator import Replicator
 from dht14.maintenance.store_scan import scan
 from dht14.node.concurrency import run_limited
@@ -60,7 +60,6 @@ class Repair:
     _rpc: Rpc
     _clock: IReactorTime
     _resync_state: ResyncState
-    _inventories: Inventories = field(init=False)
     _before: Mapping[int, Contact] | None = field(default=None, init=False)
     """The neighbours that were offered all records. None at the start: records of an earlier run may be
     missing elsewhere, or be outdated. Empty if this node was alone: then nobody else has what it stored."""
@@ -69,9 +68,6 @@ class Repair:
     """Passes since the neighbours began to change."""
     _settled: tuple[Contact, ...] | None = field(default=None, init=False)
     """What the table returned as neighbours when they were last found unchanged."""
-
-    def __attrs_post_init__(self) -> None:
-        self._inventories = Inventories(self._rpc, self._clock)
 
     def has_news(self) -> bool:
         """Whether the neighbours may have changed since a pass last found that they had not. Costs nothing
@@ -138,7 +134,7 @@ class Repair:
                 for r in records
                 if not r.is_cached
             ]
-            due = await self._inventories.lacking([one for one in newcomers if one.contacts])
+            due = await self._replicator.inventories.lacking([one for one in newcomers if one.contacts])
             await run_limited(
                 (self._offer(one.record, one.contacts, unheard) for one in due), REPAIRS_AT_ONCE
             )

@@ -17,6 +17,7 @@ from dht14.errors import CallFailed
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.parameters import CLOCK_TIMEOUT, MAX_INLINE_VALUE, K
 from dht14.kademlia.routing_table import RoutingTable
+from dht14.maintenance.inventories import Inventories
 from dht14.maintenance.metrics import CopyMetrics
 from dht14.node.fetch import Fetch, ValueSource, advertised_in, record_in
 from dht14.node.lookups import ping_all
@@ -78,8 +79,12 @@ class Replicator:
     _clock: IReactorTime
     _time: NetworkClock
     metrics: CopyMetrics = field(factory=CopyMetrics, init=False)
+    inventories: Inventories = field(init=False)
     _refusers: ExpiringSet[int] = field(factory=lambda: ExpiringSet(REFUSAL_MEMORY, MAX_REFUSERS), init=False)
     _pinged: set[int] = field(factory=set, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.inventories = Inventories(self._rpc, self._clock)
 
     def replica_candidates(self, key: int, count: int = K) -> list[Contact]:
         """Return the `count` contacts nearest to a key that are alive and accept copies, as far as is

@@ -52,6 +52,17 @@ class HandOverTests(HoldersTestCase):
         self.hand_over(self.one)
         self.assertEqual(self.holders(record), [1, 2, 3, 4])
 
+    def test_others(self) -> None:
+        """The other holders are asked which of many records they lack, and offered those only."""
+        records = [self.record(key << 100, value=b"%d" % key) for key in range(1, 101)]
+        for number, record in enumerate(records):
+            self.give(record, *self.cluster[: 3 if number % 10 else 2], self.cluster[3])
+        self.hand_over(self.one)
+        self.assertEqual({tuple(self.holders(record)) for record in records}, {(1, 2, 3, 4)})
+        self.assertEqual(self.events[-1]["taken"], 100)
+        self.assertEqual(self.asked(StoreRequest), 10)
+        self.assertLessEqual(self.asked(Offer), 100 + 10)
+
     def test_fewest_first(self) -> None:
         """If there is not enough time, records with the fewest copies go first; it ends in time and logs
         so."""
