@@ -58,6 +58,7 @@ def bind_admin(
 
     Raises `AddressUnavailable`, or `ConfigError` if the token cannot be written.
     """
+    _remove_socket(data_dir.file(SOCKET_NAME))
     if settings.admin_address is AdminSocket.NONE:
         return None
     # A node without an admin surface needs nothing of twisted.web.
@@ -84,10 +85,6 @@ def bind_admin(
 
 
 def _bind_socket(path: str, factory: "ConnectionLimit", reactor: Any) -> AdminPort | None:
-    # The directory is locked by this process: a socket that is there was left by one that was killed.
-    with suppress(OSError):
-        if stat.S_ISSOCK(os.lstat(path).st_mode):
-            os.unlink(path)
     held = ExitStack()
     try:
         address = held.enter_context(socket_address(path))
@@ -111,6 +108,16 @@ def _bind_socket(path: str, factory: "ConnectionLimit", reactor: Any) -> AdminPo
         ) from None
     held.callback(_unlink, path)
     return AdminPort(f"unix:{path}", listener, factory, held)
+
+
+def _remove_socket(path: str) -> None:
+    """Remove the socket that a killed node has left: this process has locked the directory.
+
+    It would tell commands that no node runs here, also where this one has its surface elsewhere, or none.
+    """
+    with suppress(OSError):
+        if stat.S_ISSOCK(os.lstat(path).st_mode):
+            os.unlink(path)
 
 
 def _unlink(path: str) -> None:

@@ -77,7 +77,17 @@ def _is_running(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except PermissionError:
-        return True  # It belongs to another user.
+        pass  # It belongs to another user.
     except ProcessLookupError:
         return False
-    return True
+    return not _is_zombie(pid)
+
+
+def _is_zombie(pid: int) -> bool:
+    """Whether a process has ended, and only its parent has not heard of it: the first process of a container
+    perhaps, which never listens."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return file.read(_MAX_BYTES).rpartition(b")")[2].split()[0] == b"Z"
+    except (OSError, IndexError):
+        return False

@@ -6,7 +6,7 @@ import json
 import os
 import socket
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.client import HTTPConnection, HTTPException, HTTPResponse
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints, is_typeddict
 from urllib.parse import urlencode
@@ -107,6 +107,7 @@ class AdminClient:
     address: Address | None
     """None: it is the socket in the data directory."""
     token_file: str | None = None
+    timeout: float = TIMEOUT
 
     @property
     def socket_path(self) -> str:
@@ -168,17 +169,24 @@ class AdminClient:
                 "no_admin_surface",
             ) from None
         except TimeoutError:
-            raise CommandError(
-                NO_NODE,
-                f"the node at {self.place} did not answer within {TIMEOUT:g} s: it is suspended or "
-                "overloaded; see its log",
-            ) from None
+            raise self._silent(f"did not answer within {self.timeout:g} s") from None
+        except BlockingIOError:
+            # Only a Unix socket says that: more connections wait there than its node has accepted.
+            raise self._silent("accepts no connection") from None
         except HTTPException:
             raise self.stranger() from None
         except OSError as error:
             raise self._unreachable(error) from None
         finally:
             connection.close()
+
+    def silence(self) -> str:
+        """Return why the process of the node does not answer; "" if it does, or if no surface can tell."""
+        try:
+            with self.open("GET", "/healthz"):
+                return ""
+        except CommandError as error:
+            return str(error) if error.error == "no_node" else ""
 
     def check(self, response: HTTPResponse) -> None:
         """Do nothing if the node has answered; raise its refusal else."""
@@ -188,8 +196,8 @@ class AdminClient:
     def connection(self) -> HTTPConnection:
         """Return a connection that is not open yet."""
         if self.address is not None:
-            return HTTPConnection(*self.address, timeout=TIMEOUT)
-        return UnixHttpConnection(self.socket_path, TIMEOUT)
+            return HTTPConnection(*self.address, timeout=self.timeout)
+        return UnixHttpConnection(self.socket_path, self.timeout)
 
     def token(self) -> str | None:
         """Return the token of the node; None if there is no file of it in the data directory."""
@@ -239,6 +247,11 @@ class AdminClient:
             "no_admin_surface",
         )
 
+    def _silent(self, what: str) -> CommandError:
+        return CommandError(
+            NO_NODE, f"the node at {self.place} {what}: it is suspended or overloaded; see its log"
+        )
+
     def _unreachable(self, error: OSError) -> CommandError:
         reason = problem_of(error)
         if self.address is not None:
@@ -251,7 +264,8 @@ class AdminClient:
             return CommandError(
                 NO_NODE, f"{self.socket_path}: {reason}; run this as the user of the node, or as root"
             )
-        if read_state(self.data_dir) is None:
+        # A socket that refuses was left by a node that was killed, even if another process has its number.
+        if error.errno == errno.ECONNREFUSED or read_state(self.data_dir) is None:
             return CommandError(
                 NO_NODE, f"no node runs in {self.data_dir}; name its directory with --data-dir or --config"
             )
@@ -289,16 +303,20 @@ def admin_client(args: argparse.Namespace) -> AdminClient:
             "restart the node",
             "no_admin_surface",
         )
-    address = (
-        _started_at(node.data_dir) if isinstance(node.admin_address, AdminSocket) else node.admin_address
-    )
-    return AdminClient(node.data_dir, connectable_address(address) if address else None, args.token_file)
+    if isinstance(node.admin_address, AdminSocket):
+        return running_node(node.data_dir, args.token_file)
+    return AdminClient(node.data_dir, connectable_address(node.admin_address), args.token_file)
 
 
-def _started_at(data_dir: str) -> Address | None:
-    """Return the HOST:PORT that the running node was given, perhaps by options that this command has not."""
+def running_node(data_dir: str, token_file: str | None = None, timeout: float = TIMEOUT) -> AdminClient:
+    """Return the admin surface of the node that runs in a data directory.
+
+    That is at the HOST:PORT that the node was given, perhaps by options that this command has not; else at
+    the socket.
+    """
     state = read_state(data_dir)
-    try:
-        return parse_address(state.admin) if state is not None and state.admin is not None else None
-    except ValueError:
-        return None
+    address = None
+    with suppress(ValueError):
+        if state is not None and state.admin is not None:
+            address = connectable_address(parse_address(state.admin))
+    return AdminClient(data_dir, address, token_file, timeout)

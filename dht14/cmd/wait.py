@@ -1,7 +1,8 @@
 """`dht14 wait`: waits until a node is ready, has joined its network, or has opened its values.
 
 The API shows that a node is ready: a request waits there until it is. The rest a node writes into its data
-directory, for commands on the same host.
+directory, for commands on the same host. A process that does not run any more, or is suspended, cannot take
+that back: so its admin surface must answer as well, if it has one.
 """
 
 import argparse
@@ -123,11 +124,16 @@ class _StateCheck:
     what: str
 
     def missing(self, timeout: float) -> str:
-        """Return what is missing, at once; empty if nothing is."""
+        """Return what is missing within `timeout` seconds; empty if nothing is."""
         state = read_state(self.path)
         if state is None:
             return f"no node runs in {self.path}; name its directory with --data-dir or --config"
-        return self._lack(state)
+        return self._lack(state) or self._silence(timeout)
+
+    def _silence(self, timeout: float) -> str:
+        from dht14.cmd.admin_client import TIMEOUT, running_node  # Loads the client of HTTP.
+
+        return running_node(self.path, timeout=min(timeout, TIMEOUT)).silence()
 
     def _lack(self, state: NodeState) -> str:
         if self.what == "joined":

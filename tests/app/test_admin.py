@@ -155,6 +155,14 @@ class SocketTests(AdminCase):
         self.assertIsNone(await self.bind(AdminSocket.NONE))
         self.assertEqual(sorted(os.listdir(self.data_dir.path)), before)
 
+    async def test_stale_elsewhere(self) -> None:
+        """The socket of a killed node goes, also if this one has none: commands would take it for dead."""
+        for address in (AdminSocket.NONE, ("127.0.0.1", 0)):
+            with socket.socket(socket.AF_UNIX) as left:
+                left.bind(self.socket_path)
+            await self.bind(address)
+            self.assertFalse(os.path.exists(self.socket_path))
+
 
 class TcpTests(AdminCase):
     """A TCP address, with a token."""

@@ -59,6 +59,17 @@ class StateFileTests(SynchronousTestCase):
         StateFile(self.data_dir)
         self.assertFalse(self.file.exists())
 
+    def test_zombie(self) -> None:
+        """A killed node runs no more, even if its parent has not taken note of its end."""
+        node = subprocess.Popen(["sleep", "60"])
+        self.addCleanup(node.wait)
+        self.addCleanup(node.kill)
+        self.file.write_text(f'{{"pid": {node.pid}, "awaited": [], "joined": true}}')
+        self.assertIsNotNone(self.read())
+        node.kill()
+        os.waitid(os.P_PID, node.pid, os.WEXITED | os.WNOWAIT)
+        self.assertIsNone(self.read())
+
     def test_others_process(self) -> None:
         """A process of another user runs, too."""
 

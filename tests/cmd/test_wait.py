@@ -1,6 +1,7 @@
 import json
 import os
 import socket
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -12,6 +13,7 @@ from dht14.app.state_file import StateFile
 from dht14.cmd import wait
 from dht14.records.receipt import NoRecord
 from dht14.wire.api_messages import encode_failure, encode_no_record, encode_success
+from tests.cmd.admin_server import AdminServer
 from tests.cmd.api_server import ApiServer
 from tests.cmd.shell import Outcome, run
 from tests.process.ports import free_port
@@ -94,12 +96,13 @@ class ReadyTests(WaitTestCase):
         self.assertEqual(run("wait", "--api-address", "nonsense").code, 78)
 
 
-class DirectoryTests(WaitTestCase):
-    """`dht14 wait --for joined` and `--for values`, at the data directory."""
-
+class DirectoryTestCase(WaitTestCase):
     def setUp(self) -> None:
         super().setUp()
-        self.path = self.mktemp()
+        # The path of a Unix socket must be short; that of a test is not.
+        folder = tempfile.TemporaryDirectory(prefix="dht14-")
+        self.addCleanup(folder.cleanup)
+        self.path = os.path.join(folder.name, "data")
         self.data_dir = DataDir.open(self.path)
         self.addCleanup(self.data_dir.close)
         self.state = StateFile(self.data_dir)
@@ -110,6 +113,10 @@ class DirectoryTests(WaitTestCase):
     def assert_missing(self, outcome: Outcome, missing: str) -> None:
         self.assertEqual((outcome.code, outcome.out, outcome.error.count("\n")), (3, b"", 1))
         self.assertIn(missing, outcome.error)
+
+
+class DirectoryTests(DirectoryTestCase):
+    """`dht14 wait --for joined` and `--for values`, at the data directory."""
 
     def test_joined(self) -> None:
         """A node has joined while others answer it, whatever else it waits for."""
@@ -154,3 +161,43 @@ class DirectoryTests(WaitTestCase):
         self.assertEqual(run("wait", "--for", "joined", "--config", str(config)).code, 0)
         os.environ["DHT14_NODE_DATA_DIR"] = self.path
         self.assertEqual(run("wait", "--for", "joined").code, 0)
+
+
+class SurfaceTests(DirectoryTestCase):
+    """A process whose state file has the awaited state must answer at its admin surface, too."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.state.write([], True)
+
+    def test_answers(self) -> None:
+        """Any answer shows that the node runs."""
+        for answer in ("ok", (503, {"error": "busy", "hint": ""}), (401, {"error": "who", "hint": ""})):
+            with AdminServer(self.path, {"/healthz": answer}) as server:
+                self.assertEqual(self.wait("joined"), (0, b"joined\n", ""))
+            self.assertEqual(server.paths, ["/healthz"])
+            os.unlink(os.path.join(self.path, "admin.sock"))
+
+    def test_suspended(self) -> None:
+        """A node that was stopped with SIGSTOP accepts connections, as far as its queue goes, and is
+        silent."""
+        with socket.socket(socket.AF_UNIX) as suspended:
+            suspended.bind(os.path.join(self.path, "admin.sock"))
+            suspended.listen(1)
+            for _ in range(4):
+                self.assert_missing(self.wait("joined"), "it is suspended or overloaded")
+            self.assert_missing(self.wait("values"), "accepts no connection: it is suspended")
+
+    def test_suspended_at_port(self) -> None:
+        """The same is true of a surface at HOST:PORT, which the state file names."""
+        with socket.create_server(("127.0.0.1", 0)) as suspended:
+            address = f"127.0.0.1:{suspended.getsockname()[1]}"
+            StateFile(self.data_dir, address).write([], True)
+            self.assert_missing(self.wait("joined"), f"the node at {address} did not answer")
+        self.assert_missing(self.wait("joined"), f"no admin surface at {address}")
+
+    def test_other_process(self) -> None:
+        """Another process can have the number of a killed node. The socket, which refuses, shows that."""
+        with AdminServer(self.path, {}):
+            pass
+        self.assert_missing(self.wait("joined"), f"no node runs in {self.path}")
