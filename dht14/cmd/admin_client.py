@@ -169,7 +169,7 @@ class AdminClient:
                 "no_admin_surface",
             ) from None
         except TimeoutError:
-            raise self._silent(f"did not answer within {self.timeout:g} s") from None
+            raise self._silent(f"did not answer within {self.timeout:.3g} s") from None
         except BlockingIOError:
             # Only a Unix socket says that: more connections wait there than its node has accepted.
             raise self._silent("accepts no connection") from None

@@ -99,10 +99,8 @@ def run_unkeep(args: argparse.Namespace) -> int:
 
 
 def _unkeep_all(args: argparse.Namespace) -> int:
-    from dht14.cmd.file_commands import file_keys
-
     client = keeping_client(args)
-    keys = file_keys(args)
+    keys = _parts_to_leave(args)
     shared = _shared_parts(args, client, keys)
     ended = by_key = 0
     for key in keys:
@@ -127,6 +125,23 @@ def _unkeep_all(args: argparse.Namespace) -> int:
         others += f"; parts that are kept by their own keys, too: {by_key:,}" if by_key else ""
         print_status(f"not renewed any more: {counted(ended, 'part')}{others}")
     return DONE
+
+
+def _parts_to_leave(args: argparse.Namespace) -> list[bytes]:
+    from dht14.cmd.file_commands import file_keys
+
+    try:
+        return file_keys(args)
+    except CommandError as error:
+        if error.error != "not_found":
+            raise
+        raise CommandError(
+            NOT_DONE,
+            "the file is not found, so it is not known which values are its parts; dht14 kept lists what is "
+            "kept by file, dht14 unkeep KEY lets one of them go, and dht14 unkeep dht14:KEY a list of pieces "
+            "with the pieces",
+            "not_found",
+        ) from None
 
 
 def _shared_parts(args: argparse.Namespace, node: AdminClient, keys: Collection[bytes]) -> set[bytes]:

@@ -109,6 +109,7 @@ def add_get_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_put(args: argparse.Namespace) -> int:
     """Store a value and return the exit code."""
+    _check_keep(args)
     typed_key, payload = _key_and_value(args)
     keeping = None
     if args.keep:
@@ -144,6 +145,17 @@ def run_put(args: argparse.Namespace) -> int:
         if typed_key is None:
             print_bytes(key.hex().encode() + b"\n")
     return DONE if is_stored(receipt) else NOT_DONE
+
+
+def _check_keep(args: argparse.Namespace) -> None:
+    """Refuse options of `--keep` that stand alone: they look as if they said which node stores the value."""
+    places = (args.data_dir, args.admin_address, args.token_file)
+    if places != (None, None, None) and not args.keep and args.api_address is None:
+        raise CommandError(
+            WRONG_USAGE,
+            "--data-dir, --admin-address and --token-file say which node keeps the value, with --keep; say "
+            "with --api-address which node stores it",
+        )
 
 
 def run_get(args: argparse.Namespace) -> int:

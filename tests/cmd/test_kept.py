@@ -124,6 +124,14 @@ class KeepTests(KeptCommandCase):
             outcome = self.ask("unkeep", address, "--api-address", api.address, answers=answers)
             self.assertEqual(outcome.code, NOT_DONE)
 
+    def test_file_gone(self) -> None:
+        """Of a file that is not found the parts are not known: the error says how they can be let go."""
+        with ApiServer(lambda request: encode_no_record(request.key, NoRecord.NOT_FOUND)) as api:
+            outcome = self.ask("unkeep", f"dht14:{KEY}", "--api-address", api.address, answers={})
+        self.assertEqual((outcome.code, outcome.error.count("\n")), (NOT_DONE, 1))
+        for command in ("dht14 kept lists", "dht14 unkeep KEY", "dht14 unkeep dht14:KEY"):
+            self.assertIn(command, outcome.error)
+
     def test_shared_parts(self) -> None:
         """A part that another kept file has as well is not let go; where it is not known whether that file
         has it, nothing is."""
@@ -326,6 +334,19 @@ class PutKeepTests(KeptCommandCase):
         self.assertEqual((outcome.code, none.code, api.requests), (NO_NODE, NO_NODE, []))
         self.assertIn("no node runs in", outcome.error)
         self.assertIn("no admin surface", none.error)
+
+    def test_place_without_keep(self) -> None:
+        """An option that says which node keeps is wrong usage if it stands alone: the value would go to the
+        node at the default address. With --api-address it changes nothing."""
+        with ApiServer(lambda request: encode_receipt(request.key, STORED)) as api:
+            self.patch(os, "environ", {**os.environ, "DHT14_NODE_API_ADDRESS": api.address})
+            for option in ("--data-dir", "--admin-address", "--token-file"):
+                outcome = run("put", KEY, "hello", option, self.data_dir)
+                self.assertEqual(outcome.code, WRONG_USAGE)
+                self.assertIn("with --keep; say with --api-address", outcome.error)
+            self.assertEqual(api.requests, [])
+            outcome = run("put", KEY, "hello", "--data-dir", self.data_dir, "--api-address", api.address)
+            self.assertEqual((outcome.code, len(api.requests)), (0, 1))
 
     def test_not_kept(self) -> None:
         """If the value is stored and cannot be kept, the error says both."""
