@@ -14,7 +14,7 @@ _TROUBLES = {
     ),
     Trouble.VALUES: (
         "the database cannot be written",
-        "Free space on the disk of the data directory, or replace it; the log has the reason.",
+        "Free space in the data directory, let its user write there, or replace the disk; see the log.",
     ),
     Trouble.DESCRIPTORS: (
         "no file descriptors are left",

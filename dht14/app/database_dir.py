@@ -48,6 +48,10 @@ _OUR_FILE = re.compile(
 )
 
 
+class OlderFormat(Malformed):
+    """An older version wrote the values, in a format that this one does not know."""
+
+
 @frozen(kw_only=True)
 class DatabaseHeader:
     """What must be known of a database before it can be opened. Nothing in it is secret."""
@@ -67,7 +71,11 @@ class DatabaseHeader:
 
     @classmethod
     def unpack(cls, packed: bytes) -> "DatabaseHeader":
-        """Decode the file. Raises `Malformed` if it is damaged, `ConfigError` if a newer version wrote it."""
+        """Decode the file.
+
+        Raises `Malformed` if it is damaged, `OlderFormat` if an older version wrote it, `ConfigError` if a
+        newer one did.
+        """
         content, digest = packed[:-_DIGEST_BYTES], packed[-_DIGEST_BYTES:]
         if hashlib.sha256(content).digest() != digest or not content.startswith(_MAGIC):
             raise Malformed("the header is damaged")
@@ -77,7 +85,7 @@ class DatabaseHeader:
                 f"{FORMAT}; run the version that wrote them, or give another --data-dir"
             )
         if found < FORMAT:
-            raise Malformed("the values have a format that no network has used")
+            raise OlderFormat(f"the values have format {found}")
         if len(content) != _LAYOUT.size:
             raise Malformed("the header is damaged")
         _, _, database_id, salt, key_check, origin = _LAYOUT.unpack(content)
@@ -96,7 +104,9 @@ class DatabaseDir:
     header: DatabaseHeader
     format: EntryFormat
     set_aside: str = ""
-    """The path to which damaged content of the folder was moved; "" if there was none."""
+    """The path to which content of the folder was moved that cannot be used; "" if there was none."""
+    is_outdated: bool = False
+    """Whether that is the database of an older version, and not a damaged one."""
     is_missing: bool = False
     """Whether there was a database file that the header names, and is none."""
 
@@ -162,11 +172,18 @@ def unlock(data_dir: DataDir, configured_key: bytes | None, origin: int) -> Data
 
 def _unlock(data_dir: DataDir, configured_key: bytes | None, origin: int) -> DatabaseDir:
     folder = data_dir.file(_FOLDER)
-    header = _read_header(os.path.join(folder, _HEADER))
+    header, is_outdated = None, False
+    try:
+        header = _read_header(os.path.join(folder, _HEADER))
+    except OlderFormat:
+        is_outdated = True
+    except Malformed:
+        pass  # It is damaged: as if there were none.
     key = configured_key or _saved_key(data_dir)
     if header is None:
         aside = _set_aside_content(folder)
-        return _created(DatabaseDir.new(folder, key or _new_key(data_dir), origin, aside))
+        new = DatabaseDir.new(folder, key or _new_key(data_dir), origin, aside)
+        return _created(evolve(new, is_outdated=is_outdated))
     if key is None:
         raise ConfigError(
             f"[security] encryption_key: is not set, and {data_dir.file(_KEY_FILE)} does not exist; set the "
@@ -189,10 +206,11 @@ def _unlock(data_dir: DataDir, configured_key: bytes | None, origin: int) -> Dat
 
 
 def _read_header(path: str) -> DatabaseHeader | None:
+    """Return the header; None if there is no such file. Raises `Malformed`, `OlderFormat`, `ConfigError`."""
     try:
         with open(path, "rb") as file:
             return DatabaseHeader.unpack(file.read(_MAX_HEADER_BYTES))
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, Malformed):
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         return None
 
 

@@ -39,7 +39,7 @@ class DiskMonitor:
     _troubles: set[Trouble] = field(factory=lambda: {Trouble.CLOSED}, init=False)
     _contacts_failed: bool = field(default=False, init=False)
     was_set_aside: bool = field(default=False, init=False)
-    """Whether this process found the database damaged or missing when it started."""
+    """Whether this process found the database damaged, missing or of an older format when it started."""
 
     @property
     def troubles(self) -> frozenset[Trouble]:
@@ -144,6 +144,17 @@ class DiskMonitor:
             "Database corrupt: moved to {path}, starting with an empty one. Records will be restored from "
             "other replicas.",
             event="database.set_aside",
+            path=path,
+        )
+
+    def outdated(self, path: str) -> None:
+        """An older version wrote the database, in a format that this one does not know."""
+        self.was_set_aside = True
+        self.log.critical(
+            "The database is of an older version and cannot be read: moved to {path}, starting with an empty "
+            "one. Records will be restored from other replicas, if they still have them: upgrade one node "
+            "after the other, with a pause.",
+            event="database.outdated",
             path=path,
         )
 

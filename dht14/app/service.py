@@ -227,8 +227,8 @@ class NodeService(MultiService):
             self._disk.ready()
             self._begin_work()
             return
-        if self._database_dir.set_aside:
-            self._disk.set_aside(self._database_dir.set_aside)
+        if aside := self._database_dir.set_aside:
+            (self._disk.outdated if self._database_dir.is_outdated else self._disk.set_aside)(aside)
         if self._database_dir.is_missing:
             self._disk.missing(self._database_dir.path)
         self._opening_timeout = self._reactor.callLater(OPENING_TIMEOUT, self._begin_work)

@@ -38,8 +38,9 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         values = unlock(data_dir, settings.security.encryption_key, 0)
         if values.set_aside:
+            what = "of an older version" if values.is_outdated else "damaged"
             raise ConfigError(
-                f"[node] data_dir: its values were damaged and were moved to {values.set_aside}; start the "
+                f"[node] data_dir: its values were {what} and were moved to {values.set_aside}; start the "
                 "node with its present key, and it restores them from other holders"
             )
         progress = ProgressLine(sys.stderr, "values encrypted")

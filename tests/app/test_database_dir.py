@@ -263,7 +263,11 @@ class HeaderTests(DatabaseDirTestCase):
         header = self.path / "values" / "header"
         content = b"DHT14VAL" + (FORMAT - 1).to_bytes(2, "big") + header.read_bytes()[10:-32]
         header.write_bytes(content + hashlib.sha256(content).digest())
-        self.assertTrue(unlock(self.data_dir, KEY, 1).set_aside)
+        values = unlock(self.data_dir, KEY, 1)
+        self.assertEqual((bool(values.set_aside), values.is_outdated), (True, True))
+        header.write_bytes(b"damaged")
+        values = unlock(self.data_dir, KEY, 1)
+        self.assertEqual((bool(values.set_aside), values.is_outdated), (True, False))
 
     def test_round_trip(self) -> None:
         """A header comes back as it was."""

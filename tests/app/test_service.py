@@ -2,6 +2,7 @@ import shutil
 import socket
 import tempfile
 import time
+from hashlib import sha256
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -374,6 +375,21 @@ class LifeTests(ServiceTestCase):
             self.start(settings)
             await self.ask(settings, api_messages.encode_get(KEY))
         self.assertEqual(fields(events, "path"), [(f"{database.absolute()}.damaged-1",)])
+
+    async def test_older_values(self) -> None:
+        """The database of an older version is not called corrupt: no disk must be examined."""
+        settings = self.settings()
+        service = self.start(settings)
+        await self.ask(settings, api_messages.encode_get(KEY))
+        await self.stop(service)
+        header = Path(settings.node.data_dir) / "values" / "header"
+        content = b"DHT14VAL" + (1).to_bytes(2, "big") + header.read_bytes()[10:-32]
+        header.write_bytes(content + sha256(content).digest())
+        with capturedLogs() as events:
+            self.start(settings)
+            await self.ask(settings, api_messages.encode_get(KEY))
+        aside = f"{header.parent.absolute()}.damaged-1"
+        self.assertEqual(fields(events, "event", "path"), [("database.outdated", aside)])
 
     async def test_missing_values(self) -> None:
         """A database that existed and is missing is critical; a first start is not."""
