@@ -103,9 +103,11 @@ class BaseOptions(usage.Options):
         """Read the whole configuration: a wrong one ends the start before anything is changed."""
         given = {name.replace("-", "_"): text for name, text in self.items() if text is not None}
         path = given.pop("config", None)
-        with exit_on_start_error():
-            self.settings = config.load(self.role, path, os.environ, given, self.seeds)
         twistd: Any = self.parent
+        with exit_on_start_error():
+            if "pidfile" not in twistd:  # It is not twistd, but twist, which does less.
+                raise ConfigError("twist cannot run a node; write twistd -n in its place")
+            self.settings = config.load(self.role, path, os.environ, given, self.seeds)
         if twistd["pidfile"] == _TWISTD_PIDFILE:
             # twistd puts its PID file into the working directory. There it would keep a second node from
             # starting, and a stale file whose number another process got would keep even the first. The lock

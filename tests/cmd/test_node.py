@@ -11,6 +11,7 @@ from attrs import define, field
 from twisted.application.service import Application, MultiService
 from twisted.internet import defer
 from twisted.logger import ILogObserver, LogPublisher, capturedLogs
+from twisted.python import usage
 from twisted.scripts.twistd import ServerOptions  # type: ignore[attr-defined]
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -95,6 +96,16 @@ class OptionsTests(SynchronousTestCase):
             self.assertEqual(ended.code, 78)
             self.assertEqual(len(err.getvalue().splitlines()), 1)
             self.assertIn(named, err.getvalue())
+
+    def test_twist(self):
+        """Under `twist`, which offers the same plugins, one line says what to use in its place."""
+        options = Options()
+        options.parent = usage.Options()  # Without the options of twistd.
+        err = io.StringIO()
+        with redirect_stderr(err):
+            ended = self.assertRaises(SystemExit, options.parseOptions, [])
+        self.assertEqual((ended.code, len(err.getvalue().splitlines())), (78, 1))
+        self.assertIn("twistd -n", err.getvalue())
 
     def test_nearest_option(self):
         """A mistyped option ends the start with 78 and the nearest option; its value is not repeated."""
