@@ -21,7 +21,12 @@ from dht14.app.ports import NodePorts
 from dht14.app.running_node import RunningNode, build_running_node
 from dht14.app.saved_contacts import SavedContacts
 from dht14.app.start import StartPhase, StartProgress
-from dht14.app.startup_warnings import tell_unused, warn_of_open_api, warn_of_risky_settings
+from dht14.app.startup_warnings import (
+    tell_unused,
+    warn_of_open_api,
+    warn_of_risky_settings,
+    warn_of_unreachable_seeds,
+)
 from dht14.app.state_file import StateFile
 from dht14.client.address import format_address
 from dht14.database.database import Database
@@ -155,6 +160,7 @@ class NodeService(MultiService):
         self._disk.begin()
         tell_unused(self._settings)
         warn_of_risky_settings(self._settings)
+        warn_of_unreachable_seeds(self._settings)
         if self._ports.api is not None:
             warn_of_open_api(self._settings)
             host, port = self._ports.api.address

@@ -1,5 +1,7 @@
 """What the log says of the configuration at the start: what attackers can use, what is not read."""
 
+from ipaddress import ip_address
+
 from twisted.logger import Logger
 
 from dht14.app.option_types import is_loopback
@@ -43,6 +45,32 @@ def warn_of_open_api(settings: Settings) -> None:
         port=port,
         networks=", ".join(map(str, others)),
     )
+
+
+def warn_of_unreachable_seeds(settings: Settings) -> None:
+    """Warn of seeds to which nothing comes from the address of this node."""
+    own, _ = settings.node.p2p_address
+    for seed in settings.bootstrap:
+        if not _can_send(own, seed.host):
+            _log.warn(
+                "The seed {host} port {port} is out of reach from [node] p2p_address {own}: an address of "
+                "loopback reaches this host only, and IPv4 and IPv6 do not reach each other.",
+                event="config.unreachable_seed",
+                host=seed.host,
+                port=seed.port,
+                own=own,
+            )
+
+
+def _can_send(own: str, seed: str) -> bool:
+    """Whether a socket with the address `own` can send to a seed. Of host names nobody knows that yet."""
+    try:
+        here, there = ip_address(own), ip_address(seed)
+    except ValueError:
+        return True
+    if here.is_unspecified:
+        return here.version == 6 or there.version == 4
+    return here.version == there.version and (there.is_loopback or not here.is_loopback)
 
 
 def tell_unused(settings: Settings) -> None:
