@@ -112,6 +112,9 @@ class Repair:
             return
         others = {node_id: contact for node_id, contact in neighbours.items() if node_id not in askers}
         unheard = await self._offer_records(others, neighbours, askers)
+        if self._before is not None:
+            served = {i: contact for i, contact in neighbours.items() if i in askers and i not in unheard}
+            self._before = {**self._before, **served}
         for node_id, contact in askers.items():
             if node_id in unheard:
                 self._resync_state.not_served(contact, self._clock.seconds())

@@ -206,6 +206,16 @@ class RepairTests(HoldersTestCase):
         self.assertLessEqual(self.asked(Offer), 4)
         self.assertLessEqual(self.asked(Inventory), 2 * (300 // MAX_ENTRIES + 3))
 
+    def test_served_newcomer(self) -> None:
+        """A newcomer that has asked for what it missed is not offered the same once more as a newcomer."""
+        records = self.many(30)
+        newcomer = self.newcomer(0)
+        self.resynced(newcomer)
+        self.assertEqual([self.holders(record) for record in records], 30 * [[1, 2, 3, 0]])
+        asked = len(newcomer.asked)
+        self.look()
+        self.assertEqual(len(newcomer.asked), asked)
+
     def test_missed_by_another(self) -> None:
         """A node that was away may have the newer record: then the one that lists an older one gets it."""
         self.many(2)
