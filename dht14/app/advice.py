@@ -2,6 +2,8 @@
 
 from dht14.app.disk_monitor import DiskMonitor, Trouble
 from dht14.app.start import StartPhase
+from dht14.client.address import format_address
+from dht14.kademlia.contact import Address
 from dht14.net.admin.view import StatusJson
 
 FULL = 0.85
@@ -29,8 +31,11 @@ def troubles_of(disk: DiskMonitor) -> list[tuple[str, str]]:
     return [explained for trouble, explained in _TROUBLES.items() if trouble in disk.troubles]
 
 
-def advice(status: StatusJson, phase: StartPhase, disk: DiskMonitor) -> str:
-    """Return the most urgent thing to do, or that there is nothing to do."""
+def advice(status: StatusJson, phase: StartPhase, disk: DiskMonitor, duplicate: Address | None = None) -> str:
+    """Return the most urgent thing to do, or that there is nothing to do.
+
+    `duplicate`: the address of another node with the identity of this one.
+    """
     for trouble, cure in troubles_of(disk):
         return f"{trouble.capitalize()}. {cure}"
     if phase is StartPhase.ENDING:
@@ -45,6 +50,11 @@ def advice(status: StatusJson, phase: StartPhase, disk: DiskMonitor) -> str:
         return (
             "No other node can be reached: values are stored on this node only. Check [bootstrap], and that "
             "UDP passes the firewall."
+        )
+    if duplicate is not None:
+        return (
+            f"Another node, at {format_address(*duplicate)}, has the identity of this one: others find the "
+            "values of neither reliably. Stop one of the two, or give it its own data directory."
         )
     storage, kept = status["storage"], status["kept"]
     if kept is not None and kept["failing"]:

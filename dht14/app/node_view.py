@@ -145,7 +145,8 @@ class RealNodeView:
             watches=self._watches(),
             advice="",
         )
-        status["advice"] = advice(status, self._progress.phase, self._disk)
+        duplicate = stack.rpc.duplicates.address(self._clock.seconds()) if stack is not None else None
+        status["advice"] = advice(status, self._progress.phase, self._disk, duplicate)
         return status
 
     def _storage(self) -> StorageJson | None:

@@ -148,6 +148,12 @@ class ReadinessTests(NodeViewCase):
         self.assertEqual((status["ready"], status["joined"], status["contacts"]), (True, False, 0))
         self.assertIn("[bootstrap]", status["advice"])
 
+    def test_duplicate(self) -> None:
+        """A node that has met another one with its identity says where that is."""
+        rpc = self.joined_node().stack.rpc
+        rpc.duplicates.reply_received(bytes(8), ("192.0.2.9", 8000), self.world.clock.seconds())
+        self.assertIn("at 192.0.2.9:8000, has the identity of this one", self.view.status()["advice"])
+
     def test_cut_off(self) -> None:
         """A node that nobody answers any more is not ready; it is again when somebody does."""
         node = self.joined_node()

@@ -16,6 +16,10 @@ from dht14.net.log_limiter import LogLimiter
 MAX_RPC_IDS = 64
 """RPC ids of requests to itself: a resent request may come after its reply."""
 
+DUPLICATE_MEMORY = 3_600.0
+"""Seconds for which the address of another node with this identity is told to the operator: the two meet only
+now and then."""
+
 
 @define(eq=False)
 class DuplicateIdentityDetector:
@@ -25,6 +29,15 @@ class DuplicateIdentityDetector:
 
     _log_limiter: LogLimiter
     _to_itself: "deque[bytes]" = field(factory=lambda: deque(maxlen=MAX_RPC_IDS), init=False)
+
+    _last: tuple[Address, float] | None = field(default=None, init=False)
+    """Where another node was last met, and when."""
+
+    def address(self, now: float) -> Address | None:
+        """Return the address of another node with this identity that was met lately; None if none was."""
+        if self._last is None or now - self._last[1] > DUPLICATE_MEMORY:
+            return None
+        return self._last[0]
 
     def request_received(self, rpc_id: bytes, is_pending: bool, address: Address, now: float) -> None:
         """A request came; `is_pending`: this node itself waits for the reply to it."""
@@ -39,6 +52,7 @@ class DuplicateIdentityDetector:
             self._report(address, now)
 
     def _report(self, address: Address, now: float) -> None:
+        self._last = address, now
         if self._log_limiter.may_log(("duplicate identity", address), now):
             self.log.warn(
                 "Duplicate identity: the node at {host} port {port} has the same node id as this one, so "

@@ -97,7 +97,7 @@ class RpcProtocol(DatagramProtocol):
         self._deadlines = DeadlineQueue(clock, self._pending, self._advance_call)
         self._stopped = False
         self._log_limiter = LogLimiter(clock.seconds())
-        self._duplicates = DuplicateIdentityDetector(self._log_limiter)
+        self.duplicates = DuplicateIdentityDetector(self._log_limiter)
         self.metrics = RpcMetrics()
         self._sent = {request: self.metrics.sent[name] for request, name in METHODS.items()}
         self._requests = {request: self.metrics.received[name] for request, name in METHODS.items()}
@@ -265,9 +265,9 @@ class RpcProtocol(DatagramProtocol):
     def _received_own_id(self, rpc_id: bytes, message: Message, sender: Contact, now: float) -> None:
         call = self._pending.get(rpc_id)
         if not isinstance(message, REPLIES):
-            self._duplicates.request_received(rpc_id, call is not None, sender.address, now)
+            self.duplicates.request_received(rpc_id, call is not None, sender.address, now)
         elif call is not None and call.is_answered_by(sender):
-            self._duplicates.reply_received(rpc_id, sender.address, now)
+            self.duplicates.reply_received(rpc_id, sender.address, now)
 
     def _count_malformed(self, addr: Address, error: Malformed) -> None:
         self.metrics.malformed += 1

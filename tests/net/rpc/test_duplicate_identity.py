@@ -6,6 +6,7 @@ from twisted.logger import LogEvent, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.kademlia.contact import Seed
+from dht14.net.rpc.duplicate_identity import DUPLICATE_MEMORY
 from dht14.sim.clock import HeapClock
 from dht14.sim.conditions import Conditions
 from dht14.sim.network import VirtualNetwork, VirtualPort
@@ -50,10 +51,12 @@ class DuplicateIdentityTests(SynchronousTestCase):
         with capturedLogs() as events:
             self.start(1, 1)
             self.start(2, 2, 1)
-            self.start(3, FAR, 1)
-            self.start(4, FAR, 1)
+            two = [self.start(number, FAR, 1) for number in (3, 4)]
             self.clock.run_until(self.clock.seconds() + 1_000)
         self.assertEqual(self.reported(events), [address_of(3), address_of(4)])
+        met = [stack.rpc.duplicates.address(self.clock.seconds()) for stack in two]
+        self.assertEqual(met, [address_of(4), address_of(3)])
+        self.assertIsNone(two[0].rpc.duplicates.address(self.clock.seconds() + 2 * DUPLICATE_MEMORY))
 
     def test_seed(self) -> None:
         """So do two of which one is a seed of the other."""
