@@ -227,6 +227,25 @@ class TimeoutTests(RpcTestCase):
             self.call()
         self.assertEqual(len(self.wire.sent), 100)
 
+    def test_silent_no_more(self) -> None:
+        """When a peer that was silent answers one of a burst of calls, the others are sent, and its answers
+        to them count. Those that have waited for too long are not: their lifetimes would be wrong."""
+        for waits, sent in ((1.0, 3), (MAX_WAIT + 0.1, 1)):
+            self.call()
+            self.pass_time(HARD_TIMEOUT + TOLERANCE)
+            self.wire.sent.clear()
+            self.observer = CallRecorder()
+            first = self.call()
+            for _ in range(2):
+                self.call()
+            self.pass_time(waits)
+            self.receive(first, Pong())
+            ids = [decode(datagram[49:], verify_proof)[0] for datagram, _ in self.wire.sent]
+            self.assertEqual((ids[0], len(set(ids))), (first, sent))
+            for rpc_id in ids[1:]:
+                self.receive(rpc_id, Pong())
+            self.assertEqual(self.observer.names.count("answered"), sent)
+
     def test_silent_before(self) -> None:
         """A contact that was silent last time gets one soft timeout and no resend until it answers."""
         self.call()
