@@ -26,12 +26,22 @@ class NodeUptime:
     came_up: float
     downtimes: list[tuple[float, float, bool]] = field(factory=list)
     """Start, end (`inf`: it is down), and whether it returned with its records."""
+    hangs: list[tuple[float, float]] = field(factory=list)
+    """Start and end (`inf`: not yet) of the times in which its disk wrote nothing. It still has its records
+    then, but writers that it does not answer take it for dead."""
 
-    def was_up(self, since: float, until: float) -> bool:
-        """Whether it was up at some time between these."""
-        return self.came_up <= until and not any(
-            went_down <= since and until <= back for went_down, back, _ in self.downtimes
+    def could_store(self, since: float, until: float) -> bool:
+        """Whether it was up at some time between these, and its disk wrote at some time."""
+        return (
+            self.came_up <= until
+            and not any(went_down <= since and until <= back for went_down, back, _ in self.downtimes)
+            and not any(hung <= since and until <= mended for hung, mended in self.hangs)
         )
+
+    def has_hung(self, since: float, until: float) -> bool:
+        """Whether its disk wrote nothing for some of the time between these: then it need not have stored a
+        record, and need not have lost it."""
+        return any(hung <= until and since <= mended for hung, mended in self.hangs)
 
     def has_lost(self, since: float, until: float) -> bool:
         """Whether a record that it stored at `since` is not available from it at `until`."""
@@ -60,6 +70,15 @@ class Availability:
         if not downtimes or downtimes[-1][1] < inf:
             downtimes.append((now, inf, False))
 
+    def disk_hung(self, node_id: int, now: float) -> None:
+        """The disk of a node writes nothing any more."""
+        self._uptimes[node_id].hangs.append((now, inf))
+
+    def disk_mended(self, node_id: int, now: float) -> None:
+        """It writes again."""
+        hangs = self._uptimes[node_id].hangs
+        hangs[:] = [(hung, min(mended, now)) for hung, mended in hangs]
+
     def turned_hostile(self, node_id: int) -> None:
         """A node is hostile: no record is available from it."""
         self._hostile.add(node_id)
@@ -84,9 +103,14 @@ class Availability:
     def _may_be_lost(
         self, key: int, copies: int, invoked_at: float, responded_at: float, until: float
     ) -> bool:
-        there = [node for node, uptime in self._uptimes.items() if uptime.was_up(invoked_at, responded_at)]
+        there = [
+            node for node, uptime in self._uptimes.items() if uptime.could_store(invoked_at, responded_at)
+        ]
         nearest = sorted(there, key=key.__xor__)[: copies + EXTRA_HOLDERS]
         lost = sum(
-            node in self._hostile or self._uptimes[node].has_lost(invoked_at, until) for node in nearest
+            node in self._hostile
+            or self._uptimes[node].has_lost(invoked_at, until)
+            or self._uptimes[node].has_hung(invoked_at, responded_at)
+            for node in nearest
         )
         return bool(nearest) and lost >= min(copies, len(nearest))

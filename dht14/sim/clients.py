@@ -20,6 +20,7 @@ from dht14.records.envelope import key_of_owner
 from dht14.records.record import Kind
 from dht14.records.signing import public_key_of, sign_envelope
 from dht14.sim.attacks import HOSTILE_RESPONDERS, spread_out
+from dht14.sim.clock import ProcessState
 from dht14.sim.host import NodeRole, VirtualNode
 from dht14.sim.host_scripts import disks
 from dht14.sim.operations import GetVerdict
@@ -65,6 +66,10 @@ class FaultPlan:
 
     restarts: float = 0.0
     """Nodes that are killed and start again with their disks 2 to 60 s later."""
+    freezes: float = 0.0
+    """Nodes that are stopped, and continue 1 to 60 s later."""
+    hangs: float = 0.0
+    """Disks that say nothing for 1 to 60 s."""
     deaths: float = 0.0
     """Nodes that are killed for good; a new node replaces each within a minute."""
     joins: float = 0.0
@@ -153,6 +158,8 @@ class SimulatedClients:
             GETS / 2 * puts * len(self._registers), lambda: self._get(rng.choice(self._registers))
         )
         self._at_random(faults.restarts, partial(self._kill, AfterKill.RESTARTED))
+        self._at_random(faults.freezes, self._freeze)
+        self._at_random(faults.hangs, self._hang)
         self._at_random(faults.deaths, partial(self._kill, AfterKill.REPLACED))
         self._at_random(faults.joins, self._join)
         self._at_random(faults.clock_steps, self._set_clock)
@@ -225,6 +232,24 @@ class SimulatedClients:
             self._run.world.replace(node.number)
         self._run.world.start(node.number)
 
+    def _freeze(self) -> None:
+        world, nodes = self._run.world, self._joined()
+        if nodes:
+            node = world.rng.choice(nodes)
+            world.freeze(node)
+            world.clock.post(world.rng.uniform(1.0, 60.0), lambda _: self._thaw(node), None)
+
+    def _thaw(self, node: VirtualNode) -> None:
+        if node.process.state is ProcessState.FROZEN:
+            self._run.world.thaw(node)
+
+    def _hang(self) -> None:
+        world, nodes = self._run.world, [node for node in self._joined() if node.host.disk is not None]
+        if nodes:
+            node = world.rng.choice(nodes)
+            world.hang_disk(node)
+            world.clock.post(world.rng.uniform(1.0, 60.0), lambda _: world.mend_disk(node), None)
+
     def _join(self) -> None:
         self._run.world.start(self._run.world.add())
 
@@ -255,7 +280,7 @@ def history(faults: FaultPlan, workload: Workload = DEFAULT_WORKLOAD) -> Script:
             _make_hostile(run, faults.hostile_share)
         registers = [Register.of(turn, world.rng) for turn in range(run.values)]
         clients = SimulatedClients(run, faults, workload, registers)
-        with disks(run) if faults.restarts else nullcontext():
+        with disks(run) if faults.restarts or faults.hangs else nullcontext():
             run.join()
             clients.run()
         _report(run, clients)

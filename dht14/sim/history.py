@@ -182,8 +182,10 @@ class History:
         return GetVerdict.EXCUSED, expected[-1] if expected else None
 
     def _must_keep(self, write: Write, now: float) -> bool:
-        copies = max(write.record.replication, 1)
-        return self.availability.must_keep(write.key, copies, write.invoked_at, write.responded_at, now)
+        """Whether its copies, or what they leave behind when they expire, cannot all be lost. A holder that
+        returns after the expiry brings its copy to nobody any more."""
+        copies, until = max(write.record.replication, 1), min(now, write.expires_at)
+        return self.availability.must_keep(write.key, copies, write.invoked_at, write.responded_at, until)
 
     # Queries
 

@@ -1,8 +1,10 @@
 """The named scenarios: each is a promise of DHT-14, under its conditions."""
 
+from attrs import evolve
+
 from dht14.kademlia.parameters import MAX_VALUE
 from dht14.sim import attacks, host_scripts, long_scripts, network_scripts, watch_scripts
-from dht14.sim.clients import FaultPlan, history
+from dht14.sim.clients import DEFAULT_WORKLOAD, FaultPlan, history
 from dht14.sim.conditions import Conditions
 from dht14.sim.growth import growth
 from dht14.sim.scenario import Scenario
@@ -230,6 +232,13 @@ SCENARIOS = {
             nodes=200,
             values=36,
             conditions=Conditions.worldwide(loss=0.03),
+        ),
+        Scenario(
+            "history-small",
+            "the same in a network of three nodes that are killed and return, stop, and have hanging disks",
+            history(FaultPlan(restarts=2.0, freezes=2.0, hangs=0.5), evolve(DEFAULT_WORKLOAD, copies=(8, 8))),
+            nodes=3,
+            values=6,
         ),
         Scenario(
             "history-clocks",

@@ -25,6 +25,9 @@ from dht14.records.version_floors import FLOOR_MARGIN
 from dht14.sim.clock import Process
 from dht14.stack import MakeStore, StoreOptions
 
+HANG_LOOK = 0.1
+"""Seconds between two looks whether a disk that hangs has come back."""
+
 OPEN_SECONDS = 0.02
 """Seconds until a database is open."""
 
@@ -46,6 +49,8 @@ class VirtualDisk:
         self.flush_seconds = 0.002
         """Duration of a flush; later changes wait for the next one."""
         self.fault: DiskFault | None = None
+        self.hangs = False
+        """Whether no flush ends, and none fails."""
         self.contacts: tuple[Contact, ...] = ()
         """Saved by the last process."""
         self._path = os.path.join(folder, "values.mdb")
@@ -144,6 +149,9 @@ class VirtualWriterThread(WriterThread):
 
     def _flushed(self) -> None:
         _, job = self._flushes.pop(0)
+        if self._disk.hangs:
+            self._flushes.insert(0, (self._process.callLater(HANG_LOOK, self._flushed), job))
+            return
         job()
 
     def _is_sound(self) -> bool:

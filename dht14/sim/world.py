@@ -238,6 +238,19 @@ class World:
         for port in node.ports:
             self.network.freeze(port)
 
+    def hang_disk(self, node: VirtualNode) -> None:
+        """Let no write to the disk of a node's host end from now on, neither of this process nor of the
+        next."""
+        if node.host.disk is not None:
+            node.host.disk.hangs = True
+            self.availability.disk_hung(node.contact.node_id, self.clock.seconds())
+
+    def mend_disk(self, node: VirtualNode) -> None:
+        """Let the disk of a node's host write again."""
+        if node.host.disk is not None:
+            node.host.disk.hangs = False
+            self.availability.disk_mended(node.contact.node_id, self.clock.seconds())
+
     def set_clock(self, node: VirtualNode, skew: float) -> None:
         """Set the wall clock of a node's host `skew` seconds ahead, now and for later processes."""
         self.set_host(evolve(self.hosts[node.number], skew=skew))

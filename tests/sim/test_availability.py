@@ -49,6 +49,22 @@ class AvailabilityTests(SynchronousTestCase):
         self.kill(2)
         self.assertFalse(self.must_keep(8, 30))
 
+    def test_hanging_disk(self) -> None:
+        """A node whose disk hangs during the whole put is no holder; one whose disk hangs for a part of it
+        may be one, and a value need not survive with it. Afterwards it keeps what it has."""
+        self.availability = Availability()
+        for node in self.nodes[:2]:
+            self.availability.came_up(node, 0)
+        self.availability.disk_hung(self.nodes[1], 5)
+        self.assertTrue(self.must_keep(8, 30))
+        self.kill(0)
+        self.assertFalse(self.must_keep(8, 30))
+        self.availability.came_up(self.nodes[0], 40, kept=True)
+        self.availability.disk_mended(self.nodes[1], 50)
+        self.assertEqual([self.must_keep(8, 90, at) for at in (9, 49.5, 51)], [True, True, True])
+        self.kill(0, at=100)
+        self.assertEqual([self.must_keep(8, 110, at) for at in (9, 49.5, 51)], [False, False, True])
+
     def test_returned(self) -> None:
         """A node that returned with its disk counts again after a while; without its disk it does not."""
         for rank, kept in ((0, True), (1, False)):

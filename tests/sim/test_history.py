@@ -7,6 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from dht14.kademlia.keyspace import hash_id
 from dht14.records.receipt import PutOutcome, Receipt
 from dht14.records.record import Kind
+from dht14.sim.availability import Availability
 from dht14.sim.history import AGREEMENT_SECONDS, EXPIRY_TOLERANCE, History
 from dht14.sim.operations import GetVerdict, PutResponse, Write
 from tests.owners import Owner
@@ -288,6 +289,21 @@ class AvailabilityTests(HistoryTestCase):
         self.kill(0, at=70)
         self.history.availability.came_up(self.nodes[0], 80)
         self.assertEqual(self.judge(None, 200), "excused")
+
+    def test_back_too_late(self) -> None:
+        """What replaced a value and has expired is known while a holder was there in time. One that returns
+        after that, or just before, brings it to nobody."""
+        self.write(b"a", 0, 0.5)
+        self.write(b"b", 1, 2, copies=1, ttl=60)
+        self.kill(0)
+        self.history.availability.came_up(self.nodes[0], 50, kept=True)
+        self.assertEqual(self.judge(b"a", 100), "excused")
+        self.history.availability = Availability()
+        for node in self.nodes:
+            self.history.availability.came_up(node, 0)
+        self.kill(0)
+        self.history.availability.came_up(self.nodes[0], 20, kept=True)
+        self.assertEqual(self.judge(b"a", 100), "stale")
 
     def test_liars(self) -> None:
         """Nothing is promised of open keys while a node is hostile."""
