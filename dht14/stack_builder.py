@@ -212,6 +212,8 @@ def _build_network(inputs: StackInputs, state: _State, responder: Responder) -> 
     standstill.on_standstill = resync_state.stood_still
     resync_state.stands_still = lambda: standstill.may_have_waited(clock.seconds())
     resync_state.has_company = table.has_live_contact
+    if state.bare_store is not None:
+        resync_state.disk_hangs = state.bare_store.hangs
     if state.notifier is not None:
         state.notifier.connect(rpc)
     return _Network(session_layer=session_layer, probe=probe, standstill=standstill, rpc=rpc)

@@ -19,7 +19,7 @@ from dht14.database.admission import Admission
 from dht14.database.entry_format import EntryFormat
 from dht14.database.eviction import Eviction
 from dht14.database.group_commit import MAX_BATCH_BYTES, EarlyOffers, GroupCommit, OnVerdict
-from dht14.database.health import DatabaseHealth
+from dht14.database.health import HANG_SECONDS, HANGS, DatabaseHealth
 from dht14.database.invariants import check_tables
 from dht14.database.kept_records import KeptRecords
 from dht14.database.largest_share import LargestShare
@@ -220,6 +220,17 @@ class Database:
             self._failed(FILE_GONE)
         return not self._health.file_is_gone
 
+    def is_replacing(self, record: Record) -> bool:
+        """As `RecordStore.is_replacing`."""
+        if not self._commits.has_pending:
+            return False
+        pending = self._commits.newest(self._format.slot(record.key))
+        return pending is not None and pending.record.rank > record.rank
+
+    def hangs(self) -> bool:
+        """As `LocalStore.hangs`."""
+        return self._commits.in_flight_for > HANG_SECONDS
+
     def floor(self, key: int, now: float) -> Floor:
         """As `RecordStore.floor`."""
         return NO_FLOOR if self._tables is None else self._slot_state(self._format.slot(key), now).floor
@@ -364,13 +375,15 @@ class Database:
         self._early.refuse()
 
     def inspect_disk(self, now: float) -> None:
-        """Find out without a write whether the file is still in its place, and whether a full disk has
-        space again."""
+        """Find out without a write whether the file is still in its place, whether the disk hangs, and
+        whether a full one has space again."""
         self._now = max(self._now, now)
         tables = self._tables
         self._health.file_is_gone = tables is not None and not tables.is_at(self._path)
         if self._health.file_is_gone:
             self._failed(FILE_GONE)
+        elif self.hangs():
+            self._failed(HANGS)
         elif tables is not None and self._health.is_worth_a_probe(self._now):
             self._writer_thread.probe(lambda: self._health.probed(self._now))
 

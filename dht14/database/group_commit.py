@@ -100,9 +100,19 @@ class GroupCommit:
             and self._verdicts_of_slots[slot] < SLOT_VERDICTS_LIMIT
         )
 
+    @property
+    def has_pending(self) -> bool:
+        """Whether any record is not yet on disk."""
+        return bool(self._pending)
+
     def newest(self, slot: bytes) -> Pending | None:
         """Return the newest pending record of a slot; None if there is none."""
         return self._pending.get(slot)
+
+    @property
+    def in_flight_for(self) -> float:
+        """Seconds for which the batch that is being written has been waiting for the disk; 0 if none is."""
+        return 0.0 if self._in_flight is None else self._seconds() - self._sent_at
 
     def is_changing(self, slot: bytes) -> bool:
         """Whether a pending change replaces or drops the entry of a slot."""

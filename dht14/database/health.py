@@ -9,6 +9,13 @@ from dht14.records.store import Refusal
 RECOVERY_TIME = 5.0
 """Seconds without a failed write before the disk counts as healthy; a full disk still accepts some writes."""
 
+HANG_SECONDS = 3.0
+"""Seconds that a write may wait for the disk. The call of the writer has failed by then (`HARD_TIMEOUT`), and
+no new caller expects an answer in time."""
+
+HANGS = f"a write has been waiting for it for more than {HANG_SECONDS:g} s"
+"""The reason of a write that does not end."""
+
 PROBE_TIME = 30.0
 """Seconds without a failed write after which, if nobody writes, a probe finds out whether the disk is
 healthy."""

@@ -248,7 +248,7 @@ class RecordReader:
         if self._store is not None:
             replies.reported_expired(self._store.floor(key, now), own_id)
         if own is not None and not content:
-            replies.has_own(own, own_id if self._resync_state.is_current else None)
+            replies.has_own(own, own_id if self._votes(own) else None)
         return replies
 
     def _ask(
@@ -264,16 +264,22 @@ class RecordReader:
             )
         lookup = lookups.new_lookup(key, K if replies.exhaustive else REPLICATION, Purpose.VALUE)
         lookup.heard_of(near)
-        is_current = self._store is not None and self._resync_state.is_current
-        if is_current and lookups.neighbourhood.is_near(key, REPLICATION):
+    def _votes(self, own: Record | None) -> bool:
+        """Whether what this node holds under the key, perhaps nothing, counts as the answer of a holder."""
+        if self._store is None or not self._resync_state.is_current:
+            return False
+        return own is None or not self._store.is_replacing(own)
+
+        votes = self._votes(own)
+        if votes and lookups.neighbourhood.is_near(key, REPLICATION):
             lookup.include_self()
-        lookup.thorough = own is None or replies.last_resort is not None or replies.exhaustive
+        lookup.thorough = own is None or not votes or replies.last_resort is not None or replies.exhaustive
         if replies.is_content:
             replies.spares = lookups.spares(lookup, CONTENT_SPARES_NEAR, CONTENT_SPARES_FAR)
         else:
             replies.spares = lookups.spares(lookup, SPARES_NEAR, SPARES_FAR)
-        votes = 1 if replies.is_content else max(lookup.missing_votes(replies.quorum.holders), 0)
-        lookup.alpha = votes + replies.spares
+        missing = 1 if replies.is_content else max(lookup.missing_votes(replies.quorum.holders), 0)
+        lookup.alpha = missing + replies.spares
         if not replies.exhaustive:
             timeout = min(timeout, FIRST_READ_TIMEOUT)
         return lookups.run(lookup, FindValue(key, self._view(key)), replies.replied, timeout)

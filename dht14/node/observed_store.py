@@ -58,6 +58,14 @@ class ObservedStore:
         """As `RecordStore.is_in_place`."""
         return self._store.is_in_place()
 
+    def is_replacing(self, record: Record) -> bool:
+        """As `RecordStore.is_replacing`."""
+        return self._store.is_replacing(record)
+
+    def hangs(self) -> bool:
+        """As `LocalStore.hangs`."""
+        return self._store.hangs()
+
     def floor(self, key: int, now: float) -> Floor:
         """As `RecordStore.floor`."""
         return self._store.floor(key, now)

@@ -109,7 +109,7 @@ class ReadResponder:
             return self._large_value(record, remaining, nearer, asker, now)
         if nearer:
             nearer = first_fitting(nearer, MAX_VALUE_AND_CONTACTS - len(record.value))
-        current = self._resync_state.is_current
+        current = self._is_current(record)
         return Value(record.version, remaining, record.replication, current, record.value, nearer)
 
     def _large_value(
@@ -121,13 +121,19 @@ class ReadResponder:
             record.version,
             remaining,
             record.replication,
-            self._resync_state.is_current,
+            self._is_current(record),
             record.is_owned,
             length,
             record.digest,
             ticket,
             nearer,
         )
+
+    def _is_current(self, record: Record) -> bool:
+        """Whether the record is as new as any that this node was given. One that waits for a slow disk may be
+        acknowledged already, by others."""
+        assert self._store is not None
+        return self._resync_state.is_current and not self._store.is_replacing(record)
 
     def _no_value(self, key: int, asker: Contact, now: float) -> Nodes | Lapsed:
         nodes = self.nodes(key, asker)

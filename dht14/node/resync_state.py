@@ -37,6 +37,8 @@ class ResyncState:
     """Called when a contact asks for what it missed."""
     stands_still: Callable[[], bool] = field(default=lambda: False, init=False)
     """Whether this process has just stood still: what was sent to it meanwhile is still being thrown away."""
+    disk_hangs: Callable[[], bool] = field(default=lambda: False, init=False)
+    """Whether writes do not end: other nodes have what still waits for the disk here."""
     has_company: Callable[[], bool] = field(default=lambda: False, init=False)
     """Whether any contact answers."""
     _is_alone: bool = field(default=False, init=False)
@@ -59,10 +61,11 @@ class ResyncState:
     @property
     def is_current(self) -> bool:
         """Whether this node's copies may vote. Those of a node that was alone may not from the moment on in
-        which it meets another: it has asked nobody yet."""
+        which it meets another: it has asked nobody yet. Those on a disk that hangs may not until it has
+        written what waits."""
         if not self._is_current or (self._is_alone and self.has_company()):
             return False
-        return not self.stands_still()
+        return not (self.stands_still() or self.disk_hangs())
 
     def stood_still(self, now: float) -> None:
         """This process stood still: other nodes have stored records without it, and what they sent it was

@@ -105,6 +105,10 @@ class RecordStore(Protocol):
         """Return whether what it holds is still where it was stored. `get` may find records that are gone
         when this process ends: no receipt must rest on them."""
 
+    def is_replacing(self, record: Record) -> bool:
+        """Return whether a greater record waits for the disk that will replace this one. `get` returns this
+        one meanwhile: it must not count as the newest that the node was given."""
+
     def floor(self, key: int, now: float) -> Floor:
         """Return the version floor of the key: records that are not above it have expired."""
 
@@ -122,6 +126,10 @@ class LocalStore(RecordStore, Protocol):
     def page(self, mark: bytes, now: float) -> Page:
         """Return the records after a mark, ordered approximately by distance from this node: keys that are
         near each other are adjacent. Records that come or go during a scan may be missing."""
+
+    def hangs(self) -> bool:
+        """Return whether a write has been waiting for the disk for so long that writers have given this node
+        up: it may hold older records than other nodes."""
 
     def space(self) -> StoreSpace:
         """Report the bytes in use. Reads the shares of many writers: not for a hot path."""

@@ -186,6 +186,14 @@ class MemoryStore:
         """As `RecordStore.is_in_place`."""
         return True
 
+    def is_replacing(self, record: Record) -> bool:
+        """As `RecordStore.is_replacing`."""
+        return False
+
+    def hangs(self) -> bool:
+        """As `LocalStore.hangs`."""
+        return False
+
     def floor(self, key: int, now: float) -> Floor:
         """As `RecordStore.floor`."""
         record = self._records.get(key)

@@ -98,6 +98,7 @@ class DiskTestCase(SynchronousTestCase):
         self.path = folder / "db"
         self.calls: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self.notes = Notes()
+        self.seconds = 0.0
         self.closed: list[Database] = []
         self.answers_for: Callable[[Record], bool] = lambda record: record.key < 1000
 
@@ -116,7 +117,7 @@ class DiskTestCase(SynchronousTestCase):
             answers_for=lambda record: self.answers_for(record),
             call_soon=self.calls.put,
             events=self.notes,
-            seconds=lambda: 0.0,
+            seconds=lambda: self.seconds,
         )
 
     def open(self, limit: int = LIMIT) -> Database:

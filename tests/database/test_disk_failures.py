@@ -1,17 +1,18 @@
 """A database whose file is damaged, or whose disk fails."""
 
 import os
+from threading import Event
 from typing import Any
 
 import lmdb
 from attrs import evolve, frozen
 
 from dht14.database.entry_format import SLOT_BYTES
-from dht14.database.health import PROBE_TIME, RECOVERY_TIME
+from dht14.database.health import HANG_SECONDS, HANGS, PROBE_TIME, RECOVERY_TIME
 from dht14.database.tables import Tables
 from dht14.database.writer_thread import FILE_GONE
 from dht14.records.store import Outcome
-from tests.database.disk import NOW, DiskTestCase, record, version
+from tests.database.disk import NOW, TIMEOUT, DiskTestCase, record, version
 
 HELD, REFUSED = Outcome.HELD, Outcome.REFUSED
 
@@ -119,9 +120,12 @@ class RefusingDiskTests(DiskTestCase):
         self.store = self.open()
         self.offer(self.store, record(1))
         self.error: Exception | None = None
+        self.responds = Event()
+        self.responds.set()
         write = Tables.write
 
         def fails(tables: Tables, changes: Any) -> Any:
+            self.responds.wait(TIMEOUT)
             if self.error is not None:
                 raise self.error
             return write(tables, changes)
@@ -140,6 +144,24 @@ class RefusingDiskTests(DiskTestCase):
         self.assertEqual(self.notes.names, ["opened", "writing failed"])
         self.assertEqual(self.offer(self.store, record(3), now=NOW + RECOVERY_TIME), [HELD])
         self.assertEqual(self.notes.names, ["opened", "writing failed", "writing resumed"])
+
+    def test_hanging_disk(self) -> None:
+        """A write that does not end counts as a failure of the disk, once it has waited for too long. When it
+        ends the record is held, and later the disk counts as healthy again."""
+        self.responds.clear()
+        self.addCleanup(self.responds.set)
+        outcomes: list[Outcome] = []
+        self.store.offer(record(2), NOW, lambda verdict: outcomes.append(verdict.outcome))
+        for self.seconds, hangs in ((HANG_SECONDS, False), (HANG_SECONDS + 1, True)):
+            self.store.inspect_disk(NOW)
+            self.assertEqual((self.store.hangs(), "writing failed" in self.notes.names), (hangs, hangs))
+        self.store.inspect_disk(NOW)
+        self.assertEqual(self.notes.heard[1:], [("writing failed", HANGS)])
+        self.responds.set()
+        self.run_until(lambda: outcomes)
+        self.assertEqual((outcomes, self.store.hangs()), ([HELD], False))
+        self.assertEqual(self.offer(self.store, record(3), now=NOW + RECOVERY_TIME), [HELD])
+        self.assertEqual(self.notes.names[1:], ["writing failed", "writing resumed"])
 
     def test_nobody_writes(self) -> None:
         """If nobody writes, a probe finds out that the disk has space again, and leaves nothing behind."""

@@ -53,6 +53,9 @@ class LateStore:
     def is_in_place(self) -> bool:
         return True
 
+    def is_replacing(self, record: Record) -> bool:
+        return False
+
     def floor(self, key: int, now: float) -> Floor:
         return NO_FLOOR
 

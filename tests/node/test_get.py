@@ -1,6 +1,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from attrs import define
 from twisted.internet.defer import Deferred
 
 from dht14.kademlia.contact import Contact
@@ -16,7 +17,8 @@ from dht14.kademlia.parameters import (
 )
 from dht14.node.network_clock import TOLERANCE
 from dht14.records.receipt import NoRecord
-from dht14.records.record import version_at
+from dht14.records.record import Record, version_at
+from dht14.sim.memory_store import MemoryStore
 from dht14.wire.messages import (
     MAX_VERSION,
     FindValue,
@@ -31,10 +33,19 @@ from dht14.wire.messages import (
     Stored,
     Value,
 )
+from tests import fakes
 from tests.fakes import Peer, contact
 from tests.node.node_case import KEY, PROMISED, TTL, NodeTestCase, move_away
 from tests.outcomes import value_of
 from tests.owners import Owner
+
+
+@define
+class ReplacingStore(MemoryStore):
+    """A store that replaces what it holds under one key, on a slow disk."""
+
+    def is_replacing(self, record: Record) -> bool:
+        return record.value == b"old"
 
 
 class GetTests(NodeTestCase):
@@ -75,6 +86,20 @@ class GetTests(NodeTestCase):
         for peer in peers[1:8]:
             self.give(peer, b"new")
         self.assertEqual(self.get(peers[0]), b"new")
+
+    def test_own_copy_replaced(self) -> None:
+        """The own copy has no vote while a greater record waits for the own disk: others may have it
+        already. It is the result where nobody else answers."""
+        self.patch(fakes, "MemoryStore", ReplacingStore)
+        peers = self.cluster(3)
+        for peer, value, age in zip(peers, (b"old", b"old", b"new"), (100, 100, 0), strict=True):
+            self.give(peer, value, age=age)
+        reader, _, slow = peers
+        slow.latency = 0.2
+        self.assertEqual(self.get(reader), b"new")
+        for peer in peers[1:]:
+            peer.fall_silent()
+        self.assertEqual(self.get(reader), b"old")
 
     def test_content(self) -> None:
         """Content needs one holder, and none when it is here."""

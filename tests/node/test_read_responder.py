@@ -1,6 +1,11 @@
+from attrs import define, field
+
 from dht14.kademlia.contact import Contact
+from dht14.kademlia.neighbourhood import Neighbourhood
 from dht14.kademlia.parameters import MAX_INLINE_VALUE, K
+from dht14.node.responder import Responder
 from dht14.records.record import Kind, Record
+from dht14.sim.memory_store import MemoryStore
 from dht14.wire.messages import (
     FindNode,
     FindValue,
@@ -19,8 +24,19 @@ from tests.node.responder_case import (
     NOW,
     OWN,
     VERSION,
+    VERSIONS,
     ResponderTestCase,
 )
+
+
+@define
+class ReplacingStore(MemoryStore):
+    """A store that has a greater record than this one, on its way to the disk."""
+
+    replaced: Record | None = field(default=None, init=False)
+
+    def is_replacing(self, record: Record) -> bool:
+        return record == self.replaced
 
 
 class ReadTests(ResponderTestCase):
@@ -84,6 +100,18 @@ class ReadTests(ResponderTestCase):
             self.assertEqual((reply.current, receipt.current), (False, False))
             self.assertIsInstance(self.ask(Resynced(), contact(sender, sender)), Pong)
             self.assertIs(self.node._resync_state.is_current, current)
+
+    def test_replaced(self) -> None:
+        """A holder says that its copy does not count while a greater record waits for the disk. Its other
+        copies count."""
+        store = ReplacingStore(OWN, 100_000, lambda record: True)
+        node = Responder(Neighbourhood(self.table), store, 100, self.tickets, VERSIONS)
+        for key, current in ((0, True), (7, False)):
+            self.ask(self.store_request(key), responder=node)
+            store.replaced = None if current else store.get(key, NOW)
+            reply = self.ask(FindValue(key), responder=node)
+            assert isinstance(reply, Value)
+            self.assertIs(reply.current, current)
 
     def test_nearer(self) -> None:
         """A holder names the nodes of its group that the asker does not know, the nearest first."""

@@ -48,6 +48,12 @@ class ResyncStateTests(SynchronousTestCase):
         self.resync_state.resynced(1)
         self.assertTrue(self.resync_state.is_current)
 
+    def test_disk_hangs(self) -> None:
+        """While the disk hangs copies are not current."""
+        for hangs in (True, False):
+            self.resync_state.disk_hangs = lambda hangs=hangs: hangs  # type: ignore[misc]
+            self.assertIs(self.resync_state.is_current, not hangs)
+
     def test_stood_still(self) -> None:
         """A node that stood still is not current from its first answer on, until others have brought what it
         missed."""

@@ -1,10 +1,10 @@
-"""A power cut of all nodes at once, whose disks need half a second for each flush."""
+"""Disks that need half a second for each flush, and disks that hang."""
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.database.group_commit import GroupCommit
 from dht14.sim.host_scripts import cut_power, disks
-from dht14.sim.run import ScenarioRun
+from dht14.sim.run import ScenarioRun, verdicts_of
 from dht14.sim.scenario import Result, Scenario
 from tests.sim import mutants
 
@@ -26,6 +26,36 @@ def slow_power_cut(run: ScenarioRun) -> None:
         cut_power(run)
         run.promise("puts acknowledged before", len(writes), 5)
         run.promise("values lost", run.replicas(writes).count(0), at_most=0)
+
+
+def hanging_disks(run: ScenarioRun) -> None:
+    """The disks of most nodes hang for a minute, while clients put and get the same keys at all nodes."""
+    world = run.world
+    with disks(run):
+        run.join()
+        run.put()
+        hanging = [node.host.disk for node in run.nodes() if node.host.disk is not None][1:4]
+        for disk in hanging:
+            disk.hangs = True
+        keys = run.history.keys(run.values)
+        for turn in range(120):
+            world.clock.post(turn * 0.5, lambda _: run.put_in_background(world.rng.choice(keys)), None)
+        run.get_for(60, 600)
+        for disk in hanging:
+            disk.hangs = False
+        run.wait(30)
+        run.promise("gets that break a promise", run.broken, at_most=0)
+        run.promise_acknowledged("puts acknowledged afterwards", run.put(keys), 1)
+        run.promise_right("gets right afterwards", verdicts_of(run.get(keys, times=5)), 1)
+
+
+class HangingDisksTests(SynchronousTestCase):
+    def test_gets(self) -> None:
+        """No get returns what was replaced while a disk hung."""
+        for seed in (1, 2, 3):
+            result = Scenario("hanging-disks", "", hanging_disks, nodes=5, values=3).run(seed)
+            self.assertEqual(result.violations, ())
+            self.assertEqual([promise for promise in result.promises if not promise.kept], [])
 
 
 class SlowDisksTests(SynchronousTestCase):

@@ -3,12 +3,14 @@
 import random
 from pathlib import Path
 
+from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
+from dht14.database.health import HANG_SECONDS
 from dht14.records.record import Record, version_at
 from dht14.records.store import LocalStore, Outcome, Verdict
 from dht14.sim.clock import HeapClock, Process
-from dht14.sim.virtual_disk import OPEN_SECONDS, DiskFault, VirtualDisk
+from dht14.sim.virtual_disk import HANG_LOOK, OPEN_SECONDS, DiskFault, VirtualDisk
 from dht14.stack import StoreOptions
 from tests.fakes import contact
 
@@ -130,6 +132,26 @@ class VirtualDiskTests(SynchronousTestCase):
         self.assertEqual(self.disk.contacts, (known,))
         self.disk.erase()
         self.assertEqual(self.disk.contacts, ())
+
+    def test_hangs(self) -> None:
+        """While the disk hangs nothing is held or refused. The store says which record is to be replaced, at
+        once, and after a while that the disk hangs; both are over when the disk has written."""
+        self.offer(1)
+        self.wait(1.0)
+        newer = evolve(record(1), version=record(1).version + 1)
+        self.disk.hangs = True
+        self.store.offer(newer, self.process.seconds(), lambda verdict: self.outcomes.append(verdict.outcome))
+        self.assertEqual(
+            [self.store.is_replacing(held) for held in (record(1), newer, record(2))], [True, False, False]
+        )
+        self.wait(HANG_SECONDS)
+        self.assertFalse(self.store.hangs())
+        self.wait(HANG_LOOK)
+        self.assertEqual((self.store.hangs(), self.holds(1), len(self.outcomes)), (True, True, 1))
+        self.disk.hangs = False
+        self.wait(HANG_LOOK)
+        self.assertEqual(self.outcomes, [Outcome.HELD] * 2)
+        self.assertEqual((self.store.hangs(), self.store.is_replacing(record(1))), (False, False))
 
     def test_faults(self) -> None:
         """While the disk refuses the store refuses; it works again when the disk does."""
