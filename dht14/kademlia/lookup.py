@@ -253,11 +253,15 @@ class Lookup:
         return min(self.width + voteless, REPLICATION)
 
     def _mostly_silent(self) -> bool:
-        """Whether a thorough lookup has heard from so few that the network, or the host, may be stalled."""
-        count = self.candidates.count
-        if self._heard_enough:
+        """Whether a thorough lookup has heard from so few that the network, or the host, may be stalled. The
+        answers of those that have missed writes do not count: the silent may have what these lack."""
+        if self._heard_enough or not self.thorough:
             return False
-        return self.thorough and count(CandidateState.SILENT) > count(CandidateState.ANSWERED)
+        candidates = [candidate for _, candidate in self.candidates.ordered]
+        heard = sum(
+            candidate.state is CandidateState.ANSWERED and candidate.votes for candidate in candidates
+        )
+        return sum(candidate.state is CandidateState.SILENT for candidate in candidates) > heard
 
     # The group
 

@@ -48,6 +48,11 @@ DISTRUST_TTL, MAX_DISTRUSTED = 600.0, 1_024
 remembered. What it advertises counts only if there is nothing else."""
 
 
+LATE_SECONDS, MAX_LATE = 1.0, 3
+"""A search that ends so much later than it must has stood still with its process: its calls have failed
+unheard. Then it is made again, at most so many times."""
+
+
 class GetObserver(Protocol):
     """Is notified of each get that has found a record."""
 
@@ -137,10 +142,18 @@ class RecordReader:
         known: Record | None = None,
     ) -> Record | NoRecord:
         """As `find`. `known`: what an earlier search has found."""
-        replies = self._replies(key, own, content, exhaustive)
-        if known is not None:
-            replies.quorum.add(known, None)
-        lookup = await self._ask(replies, own, deadline)
+        clock = self._lookups.clock
+        timeout = deadline - clock.seconds()
+        for _ in range(MAX_LATE):
+            replies = self._replies(key, own, content, exhaustive)
+            if known is not None:
+                replies.quorum.add(known, None)
+            lookup = await self._ask(replies, own, deadline)
+            now = clock.seconds()
+            if now <= deadline + LATE_SECONDS or replies.ended_early:
+                break
+            own = self._store.get(key, now) if self._store is not None else None
+            deadline = now + timeout
         found = replies.quorum.best_record
         if to_fetch := replies.to_fetch(lookup, found):
             return await self._fetch(replies, lookup, to_fetch, own, deadline)
@@ -251,6 +264,12 @@ class RecordReader:
             replies.has_own(own, own_id if self._votes(own) else None)
         return replies
 
+    def _votes(self, own: Record | None) -> bool:
+        """Whether what this node holds under the key, perhaps nothing, counts as the answer of a holder."""
+        if self._store is None or not self._resync_state.is_current:
+            return False
+        return own is None or not self._store.is_replacing(own)
+
     def _ask(
         self, replies: GetReplies, own: Record | None, deadline: float, near: Iterable[Contact] = ()
     ) -> "Deferred[Lookup] | Deferred[DisjointLookup]":
@@ -264,12 +283,6 @@ class RecordReader:
             )
         lookup = lookups.new_lookup(key, K if replies.exhaustive else REPLICATION, Purpose.VALUE)
         lookup.heard_of(near)
-    def _votes(self, own: Record | None) -> bool:
-        """Whether what this node holds under the key, perhaps nothing, counts as the answer of a holder."""
-        if self._store is None or not self._resync_state.is_current:
-            return False
-        return own is None or not self._store.is_replacing(own)
-
         votes = self._votes(own)
         if votes and lookups.neighbourhood.is_near(key, REPLICATION):
             lookup.include_self()

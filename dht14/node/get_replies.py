@@ -133,11 +133,13 @@ class GetReplies:
         self._end_if_certain(lookup)
 
     def _end_if_certain(self, lookup: AnyLookup) -> None:
-        """End the lookup if the newest record is known; else ask no more nodes than votes are missing."""
+        """End the lookup if the newest record is known; else ask no more nodes than votes are missing, and do
+        not wait for the slow. Copies without a vote are no reason for that: what is waited for may be what
+        replaced them."""
         if self.quorum.is_proven:
             self.ended_early = True
             lookup.conclude()
-        elif isinstance(lookup, Lookup) and not self.exhaustive and self.quorum.best is not None:
+        elif isinstance(lookup, Lookup) and not self.exhaustive and self.quorum.holders:
             missing = lookup.missing_votes(self.quorum.holders)
             lookup.reduce(max(missing, 0) + self.spares)
             if missing <= 0:

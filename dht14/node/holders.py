@@ -24,6 +24,10 @@ MAX_KNOWN = 4 * K
 """The nearest contacts of the table that may be asked to hold a record, where some of the nearest K do not
 answer or hold no values. Half of them may be dead, or behind a partition."""
 
+LATE_SECONDS = 1.0
+"""A put that ends so much later than it must has stood still with its process: its calls have failed unheard,
+and those that were called can be reached."""
+
 
 @frozen
 class _Placement:
@@ -100,7 +104,8 @@ class Holders:
             await self._ask(lookup, quorum, placement, neighbours)
         if own_id not in nearest and quorum.needs_own_copy(own_id):
             await self._store_here(quorum, placement)
-        quorum.conclude(self._lookups.is_stopping)
+        stood_still = self._lookups.clock.seconds() > placement.deadline + LATE_SECONDS
+        quorum.conclude(unheard=self._lookups.is_stopping or stood_still)
         for contact in lookup.candidates.in_states(CandidateState.FAILED):
             self._unheard(quorum, contact)
         return quorum

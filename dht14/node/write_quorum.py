@@ -161,9 +161,9 @@ class WriteQuorum:
 
     # The result
 
-    def conclude(self, is_stopping: bool = False) -> None:
-        """Decide whether the record is stored, now that the STOREs are over. `is_stopping`: they have ended
-        because this node stops, and those that have not answered could be reached.
+    def conclude(self, unheard: bool = False) -> None:
+        """Decide whether the record is stored, now that the STOREs are over. `unheard`: they have ended
+        because this node stops or has stood still, and those that have not answered could be reached.
 
         It is if there are enough receipts, or all that could be had, and most of the group have it. Where
         most of the contacts that were responsive before did not answer, this node itself is probably cut off:
@@ -172,7 +172,7 @@ class WriteQuorum:
         candidates = self._lookup.candidates
         answered = candidates.count(CandidateState.ANSWERED)
         lost = sum(c.node_id in self._responsive for c in candidates.unanswering())
-        reached_all = self._lookup.finished and not is_stopping and lost <= answered - candidates.counts_self
+        reached_all = self._lookup.finished and not unheard and lost <= answered - candidates.counts_self
         reachable = answered + self._refusals.total() if reached_all else self._needed
         agreeing = self.receipts + len(self._outranking)
         self.agreed = agreeing >= min(self._needed, reachable) and self._has_group()

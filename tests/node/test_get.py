@@ -11,6 +11,7 @@ from dht14.kademlia.parameters import (
     CONTENT_SPARES_NEAR,
     QUORUM,
     REPLICATION,
+    SILENT_TIMEOUT_MAX,
     SOFT_TIMEOUT_UNKNOWN,
     SPARES_FAR,
     K,
@@ -96,6 +97,21 @@ class GetTests(NodeTestCase):
             self.give(peer, value, age=age)
         reader, _, slow = peers
         slow.latency = 0.2
+        self.assertEqual(self.get(reader), b"new")
+        for peer in peers[1:]:
+            peer.fall_silent()
+        self.assertEqual(self.get(reader), b"old")
+
+    def test_own_copy_without_vote(self) -> None:
+        """A node that has missed writes waits for a holder that is slow, as one does that has nothing, also
+        where another answers that has missed writes too. Where nobody else answers it returns its own
+        copy."""
+        peers = reader, _, slow = self.cluster(3)
+        for peer in peers[:2]:
+            self.give(peer, b"old", age=100)
+            peer.resync_state.lost_touch(self.now)
+        self.give(slow, b"new")
+        slow.latency = SILENT_TIMEOUT_MAX + 0.5
         self.assertEqual(self.get(reader), b"new")
         for peer in peers[1:]:
             peer.fall_silent()
