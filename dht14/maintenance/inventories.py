@@ -43,7 +43,8 @@ class Inventories:
             [
                 Deferred.fromCoroutine(self._compare(contact, indexes, due, left))
                 for contact, indexes in _indexes_by_contact(due)
-            ]
+            ],
+            consumeErrors=True,
         )
         return [DueRecord(one.record, contacts) for one, contacts in zip(due, left, strict=True) if contacts]
 
@@ -61,7 +62,7 @@ class Inventories:
 
         # To a contact that has been silent only one call at a time is sent until it has answered.
         await ask(parts[0])
-        await gatherResults([Deferred.fromCoroutine(ask(part)) for part in parts[1:]])
+        await gatherResults([Deferred.fromCoroutine(ask(part)) for part in parts[1:]], consumeErrors=True)
 
     async def _ask(self, contact: Contact, records: Sequence[Record]) -> Lacking:
         if len(records) > 1:  # An OFFER asks the same of a single one.
