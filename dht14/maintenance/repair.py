@@ -8,7 +8,7 @@ same case. Only the REPAIRERS nearest holders offer a record; one that takes the
 them offers it to all. Republish finds what they miss. Who has a record already says so to an INVENTORY.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from itertools import islice
 
 from attrs import define, field
@@ -17,6 +17,7 @@ from twisted.logger import Logger
 
 from dht14.errors import CallFailed
 from dht14.kademlia.contact import Contact
+from dht14.kademlia.parameters import MAX_INLINE_VALUE
 from dht14.kademlia.routing_table import RoutingTable
 from dht14.kademlia.subnet_limits import limit_per_subnet
 from dht14.maintenance.inventories import DueRecord
@@ -25,7 +26,7 @@ from dht14.maintenance.store_scan import scan
 from dht14.node.concurrency import run_limited
 from dht14.node.ports import Rpc
 from dht14.node.republish_times import RepublishTimes
-from dht14.node.resync_state import ResyncState
+from dht14.node.resync_state import MAX_SERVES, ResyncState
 from dht14.records.record import Record
 from dht14.records.store import LocalStore
 from dht14.wire.messages import Resynced
@@ -45,6 +46,34 @@ PAGES_AT_ONCE = 16
 
 REPAIRS_AT_ONCE = 8
 """Records that are offered at the same time."""
+
+MAX_UNANSWERED = REPAIRS_AT_ONCE
+"""Offers in a row that a contact leaves without an answer until it is offered nothing more in this scan: so a
+dead one costs two timeouts, and a lost datagram little."""
+
+
+@define
+class _Answers:
+    """Which contacts answer what they are offered in one scan of the store.
+
+    Small and large records count apart: a contact may be out of reach for large ones alone.
+    """
+
+    unheard: set[int] = field(factory=set)
+    """The ids of those that left an offer without an answer: they may lack that record."""
+    _unanswered: dict[tuple[int, bool], int] = field(factory=dict)
+    """Offers since the last answer, by id of the contact, and by whether the records are large."""
+
+    def is_expected(self, contact: Contact, record: Record) -> bool:
+        """Return whether the contact is still offered records of this size."""
+        return self._unanswered.get((contact.node_id, _is_large(record)), 0) < MAX_UNANSWERED
+
+    def came(self, record: Record, contacts: Iterable[Contact], unheard: Sequence[Contact]) -> None:
+        """A record was offered to these contacts; all have answered except for those in `unheard`."""
+        for contact in contacts:
+            which = contact.node_id, _is_large(record)
+            self._unanswered[which] = self._unanswered.get(which, 0) + 1 if contact in unheard else 0
+        self.unheard.update(contact.node_id for contact in unheard)
 
 
 @define(eq=False)
@@ -68,6 +97,9 @@ class Repair:
     """Passes since the neighbours began to change."""
     _settled: tuple[Contact, ...] | None = field(default=None, init=False)
     """What the table returned as neighbours when they were last found unchanged."""
+    _unheard: Mapping[int, int] = field(factory=dict, init=False)
+    """The ids of the neighbours that left an offer of the last scan without an answer, and for how many scans
+    in a row they have done so."""
 
     def has_news(self) -> bool:
         """Whether the neighbours may have changed since a pass last found that they had not. Costs nothing
@@ -97,8 +129,12 @@ class Repair:
             return
         before, self._before, self._waited, self._settled = self._before, neighbours, 0, None
         unheard = await self._offer_records(before, neighbours)
-        if unheard:
-            self._before = {i: contact for i, contact in neighbours.items() if i not in unheard}
+        self._unheard = {i: self._unheard.get(i, 0) + 1 for i in unheard}
+        again = {i for i, scans in self._unheard.items() if scans < MAX_SERVES}
+        if again:
+            # As newcomers of the next pass.
+            served = {i: contact for i, contact in self._before.items() if i not in again}
+            self._before = None if before is None else served
 
     def _neighbours(self) -> dict[int, Contact]:
         return {contact.node_id: contact for contact in self._table.neighbours()}
@@ -128,9 +164,9 @@ class Repair:
         askers: Mapping[int, Contact] | None = None,
     ) -> set[int]:
         """Offer each record to its new holders: to all of them, or only to the `askers`. Return the ids of
-        those that left an offer without an answer, and were offered nothing after that."""
+        those that left an offer without an answer."""
         began, given = self._clock.seconds(), 0
-        unheard: set[int] = set()
+        answers = _Answers()
         async for records in _groups_of_pages(scan(self._store, self._clock)):
             newcomers = [
                 DueRecord(r, self._newcomers(r, before, neighbours, askers))
@@ -139,7 +175,7 @@ class Repair:
             ]
             due = await self._replicator.inventories.lacking([one for one in newcomers if one.contacts])
             await run_limited(
-                (self._offer(one.record, one.contacts, unheard) for one in due), REPAIRS_AT_ONCE
+                (self._offer(one.record, one.contacts, answers) for one in due), REPAIRS_AT_ONCE
             )
             given += len(due)
         if given:
@@ -149,12 +185,13 @@ class Repair:
                 records=given,
                 seconds=self._clock.seconds() - began,
             )
-        return unheard
+        return answers.unheard
 
-    async def _offer(self, record: Record, contacts: Sequence[Contact], unheard: set[int]) -> None:
-        heard = [contact for contact in contacts if contact.node_id not in unheard]
-        offered = await self._replicator.offer(record, heard)
-        unheard.update(contact.node_id for contact in offered.unheard)
+    async def _offer(self, record: Record, contacts: Sequence[Contact], answers: _Answers) -> None:
+        offered_to = [contact for contact in contacts if answers.is_expected(contact, record)]
+        if offered_to:
+            offered = await self._replicator.offer(record, offered_to)
+            answers.came(record, offered_to, offered.unheard)
 
     def _newcomers(
         self,
@@ -200,3 +237,7 @@ async def _groups_of_pages(pages: AsyncIterator[Sequence[Record]]) -> AsyncItera
             yield records
             records = []
     yield records
+
+
+def _is_large(record: Record) -> bool:
+    return len(record.value) > MAX_INLINE_VALUE

@@ -1,9 +1,12 @@
-from dht14.maintenance.repair import MAX_LOOKS_WAITED, REPAIRS_AT_ONCE, Repair
-from dht14.node.resync_state import SERVE_SPACING
+from itertools import count
+
+from dht14.kademlia.contact import Contact
+from dht14.maintenance.repair import MAX_LOOKS_WAITED, MAX_UNANSWERED, REPAIRS_AT_ONCE, Repair
+from dht14.node.resync_state import MAX_SERVES, SERVE_SPACING
 from dht14.records.record import Record
 from dht14.wire.inventory import MAX_ENTRIES
-from dht14.wire.messages import Inventory, Offer, Request, Resync, Resynced
-from tests.fakes import LATENCY, Answer, FakeRpc, Peer
+from dht14.wire.messages import Inventory, Offer, Reply, Request, Resync, Resynced
+from tests.fakes import LATENCY, Answer, BulkBehaviour, FakeRpc, Peer
 from tests.node.holders import HoldersTestCase
 
 
@@ -253,7 +256,61 @@ class RepairTests(HoldersTestCase):
         newcomer = self.newcomer(0)
         answer = self.ignore(newcomer, Offer)
         self.look()
-        self.assertLessEqual(self.asked(Offer), 3 * REPAIRS_AT_ONCE)
+        self.assertLessEqual(self.asked(Offer), 3 * (REPAIRS_AT_ONCE + MAX_UNANSWERED))
         newcomer.answer = answer
         self.look()
         self.assertEqual([self.holders(record) for record in records], 100 * [[1, 2, 3, 0]])
+
+    def test_never_answers(self) -> None:
+        """A neighbour that answers all but offers causes a few passes over the store, and no more."""
+        newcomer = self.newcomer(0)
+        self.ignore(newcomer, Offer)
+        self.look(2 + MAX_SERVES)
+        self.assertGreater(self.asked(Offer), 0)
+        self.look(5)
+        self.assertEqual(self.asked(Offer), 0)
+        self.assertFalse(self.repairs[1].has_news())
+
+    def test_unreachable_for_large_values(self) -> None:
+        """A newcomer to whom no large value can be sent gets all small ones. Nobody tells it that it has
+        got all."""
+        large = [self.record(value=bytes(2000 + n), key=n << 90) for n in range(1, 31)]
+        for record in large:
+            self.give(record, *self.cluster[:3])
+        small = self.many(30)
+        newcomer = self.newcomer(0)
+        newcomer.bulk = BulkBehaviour.CLOSED
+        self.resynced(newcomer)
+        self.assertEqual([self.holders(record) for record in small], 30 * [[1, 2, 3, 0]])
+        self.assertEqual([self.holders(record) for record in large], 30 * [[1, 2, 3]])
+        self.assertEqual(self.asked(Resynced), len(self.cluster) - 4)
+
+    def test_lossy_network(self) -> None:
+        """A newcomer gets all that it missed though one of 20 offers to it is lost."""
+        records = self.many(600)
+        newcomer, number = self.newcomer(0), count()
+        answer = newcomer.answer
+
+        def lossy(request: Request, sender: Contact) -> Reply | None:
+            is_lost = isinstance(request, Offer) and next(number) % 20 == 0
+            return None if is_lost else answer(request, sender)
+
+        newcomer.answer, newcomer.latency = lossy, 0.2
+        self.resynced(newcomer)
+        for _ in range(1, MAX_SERVES):
+            self.network.wait(SERVE_SPACING)
+            self.serve()
+        self.assertEqual([self.holders(record) for record in records], 600 * [[1, 2, 3, 0]])
+
+    def test_returns_unheard(self) -> None:
+        """A node that starts with a record of an earlier run, and is no holder of it any more, offers it
+        again to a holder that has not answered."""
+        record = self.record(key=1, value=b"only here")
+        self.give(record, self.cluster[8])
+        answer = self.ignore(self.cluster[1], Offer)
+        self.repairs[9] = self.repair(self.cluster[8])
+        self.look()
+        self.assertEqual(self.holders(record), [1, 3, 9])
+        self.cluster[1].answer = answer
+        self.look()
+        self.assertEqual(self.holders(record), [1, 2, 3, 9])
