@@ -51,6 +51,10 @@ MAX_UNANSWERED = REPAIRS_AT_ONCE
 """Offers in a row that a contact leaves without an answer until it is offered nothing more in this scan: so a
 dead one costs two timeouts, and a lost datagram little."""
 
+RESEND_WINDOW = 2.0
+"""Seconds after the beginning of a contact's turn in which another RESYNC of it is only the same, sent again.
+After an absence it comes later."""
+
 
 @define
 class _Answers:
@@ -142,8 +146,8 @@ class Repair:
     async def serve_askers(self) -> None:
         """Offer the contacts that have sent RESYNC all records that they should hold, then send RESYNCED to
         those that have answered all of these offers. The others are served again."""
-        neighbours = self._neighbours()
-        askers = self._resync_state.take_requests(neighbours, self._clock.seconds())
+        neighbours, began = self._neighbours(), self._clock.seconds()
+        askers = self._resync_state.take_requests(neighbours, began)
         if not askers:
             return
         others = {node_id: contact for node_id, contact in neighbours.items() if node_id not in askers}
@@ -154,8 +158,10 @@ class Repair:
         for node_id, contact in askers.items():
             if node_id in unheard:
                 self._resync_state.not_served(contact, self._clock.seconds())
-                continue
-            self._rpc.ask(contact, Resynced()).addErrback(lambda failure: failure.trap(CallFailed) and None)
+            elif not self._resync_state.has_asked_since(node_id, began + RESEND_WINDOW):
+                self._rpc.ask(contact, Resynced()).addErrback(
+                    lambda failure: failure.trap(CallFailed) and None
+                )
 
     async def _offer_records(
         self,

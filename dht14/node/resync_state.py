@@ -122,6 +122,10 @@ class ResyncState:
             self._serves[contact.node_id] = serves
             self._requests[contact.node_id] = contact, now
 
+    def has_asked_since(self, node_id: int, since: float) -> bool:
+        """Whether a contact waits for its turn that has asked at this time or later."""
+        return node_id in self._requests and self._requests[node_id][1] >= since
+
     @property
     def has_requests(self) -> bool:
         """Whether a contact waits for what it missed."""

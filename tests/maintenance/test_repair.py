@@ -1,7 +1,9 @@
 from itertools import count
 
+from twisted.internet.defer import Deferred
+
 from dht14.kademlia.contact import Contact
-from dht14.maintenance.repair import MAX_LOOKS_WAITED, MAX_UNANSWERED, REPAIRS_AT_ONCE, Repair
+from dht14.maintenance.repair import MAX_LOOKS_WAITED, MAX_UNANSWERED, REPAIRS_AT_ONCE, RESEND_WINDOW, Repair
 from dht14.node.resync_state import MAX_SERVES, SERVE_SPACING
 from dht14.records.record import Record
 from dht14.wire.inventory import MAX_ENTRIES
@@ -314,3 +316,19 @@ class RepairTests(HoldersTestCase):
         self.cluster[1].answer = answer
         self.look()
         self.assertEqual(self.holders(record), [1, 2, 3, 9])
+
+    def test_asks_again_meanwhile(self) -> None:
+        """A node that has asked again while it was served is told only after its next turn: it may have been
+        away again."""
+        self.many(600)
+        self.one.latency = 0.9
+        two = self.cluster[1]
+        two.resync_state.requested(self.one.contact, self.network.clock.seconds())
+        serving = Deferred.fromCoroutine(self.repairs[2].serve_askers())
+        self.network.wait(RESEND_WINDOW)
+        two.resync_state.requested(self.one.contact, self.network.clock.seconds())
+        self.network.seconds_until(serving)
+        self.assertEqual(self.asked(Resynced), 0)
+        self.network.wait(SERVE_SPACING)
+        self.serve()
+        self.assertEqual(self.asked(Resynced), 1)
