@@ -150,6 +150,8 @@ class Repair:
         askers = self._resync_state.take_requests(neighbours, began)
         if not askers:
             return
+        for node_id in askers:
+            self._replicator.returned(node_id)
         others = {node_id: contact for node_id, contact in neighbours.items() if node_id not in askers}
         unheard = await self._offer_records(others, neighbours, askers)
         if self._before is not None:

@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred, TimeoutError, gatherResults, succee
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
-from dht14.bounded import ExpiringSet
+from dht14.bounded import BoundedDict
 from dht14.errors import CallFailed
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.parameters import CLOCK_TIMEOUT, MAX_INLINE_VALUE, K
@@ -80,7 +80,8 @@ class Replicator:
     _time: NetworkClock
     metrics: CopyMetrics = field(factory=CopyMetrics, init=False)
     inventories: Inventories = field(init=False)
-    _refusers: ExpiringSet[int] = field(factory=lambda: ExpiringSet(REFUSAL_MEMORY, MAX_REFUSERS), init=False)
+    _refused_at: BoundedDict[int, float] = field(factory=lambda: BoundedDict(MAX_REFUSERS), init=False)
+    """When contacts last refused a copy, by id."""
     _pinged: set[int] = field(factory=set, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -89,13 +90,20 @@ class Replicator:
     def replica_candidates(self, key: int, count: int = K) -> list[Contact]:
         """Return the `count` contacts nearest to a key that are alive and accept copies, as far as is
         known."""
-        self._refusers.expire(self._clock.seconds())
         known = self._table.holders(key, 2 * count)
         return [contact for contact in known if self.accepts_copies(contact.node_id)][:count]
 
     def accepts_copies(self, node_id: int) -> bool:
         """Whether this contact holds values, as far as is known, and has not refused a copy recently."""
-        return node_id not in self._refusers and self._table.serves_values(node_id)
+        refused_at = self._refused_at.get(node_id)
+        if refused_at is not None and self._clock.seconds() - refused_at < REFUSAL_MEMORY:
+            return False
+        return self._table.serves_values(node_id)
+
+    def returned(self, node_id: int) -> None:
+        """A contact is back from an absence, and asks for copies: what it refused before does not count. It
+        may have been stopping then."""
+        self._refused_at.pop(node_id, None)
 
     async def replicate(self, record: Record, replica_candidates: Iterable[Contact], needed: int) -> int:
         """Offer the record to the candidates, in their order, until `needed` of them have it. Return how many
@@ -124,7 +132,7 @@ class Replicator:
             if isinstance(reply, Refused):
                 if reply.reason in OF_THE_RECORD:
                     continue
-                self._refusers.add(contact.node_id, self._clock.seconds())
+                self._refused_at.renew(contact.node_id, self._clock.seconds())
             elif isinstance(reply, Outranked) and reply.version > newest:
                 ahead, newest = contact, reply.version
         if ahead is not None:

@@ -6,8 +6,9 @@ from dht14.kademlia.contact import Contact
 from dht14.maintenance.repair import MAX_LOOKS_WAITED, MAX_UNANSWERED, REPAIRS_AT_ONCE, RESEND_WINDOW, Repair
 from dht14.node.resync_state import MAX_SERVES, SERVE_SPACING
 from dht14.records.record import Record
+from dht14.records.store import Refusal
 from dht14.wire.inventory import MAX_ENTRIES
-from dht14.wire.messages import Inventory, Offer, Reply, Request, Resync, Resynced
+from dht14.wire.messages import Inventory, Offer, Refused, Reply, Request, Resync, Resynced
 from tests.fakes import LATENCY, Answer, BulkBehaviour, FakeRpc, Peer
 from tests.node.holders import HoldersTestCase
 
@@ -316,6 +317,21 @@ class RepairTests(HoldersTestCase):
         self.cluster[1].answer = answer
         self.look()
         self.assertEqual(self.holders(record), [1, 2, 3, 9])
+
+    def test_refused_before(self) -> None:
+        """A node that has refused records before is served all the same: it may have been stopping then."""
+        missed = self.record(key=1 << 100, value=b"missed", later=1)
+        self.give(missed, *self.cluster[1:3])
+        answer = self.one.answer
+        self.one.answer = lambda request, sender: (
+            Refused((), Refusal.LEAVING) if isinstance(request, Offer) else answer(request, sender)
+        )
+        self.resynced(self.one)
+        self.assertEqual(self.holders(missed), [2, 3])
+        self.one.answer = answer
+        self.network.wait(SERVE_SPACING)
+        self.resynced(self.one)
+        self.assertEqual(self.holders(missed), [1, 2, 3])
 
     def test_asks_again_meanwhile(self) -> None:
         """A node that has asked again while it was served is told only after its next turn: it may have been
