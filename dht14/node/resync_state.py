@@ -133,15 +133,21 @@ class ResyncState:
 
     def take_requests(self, neighbours: Iterable[int], now: float) -> dict[int, Contact]:
         """Remove and return the contacts to serve now: neighbours, and those that waited
-        NEIGHBOUR_TIMEOUT."""
+        NEIGHBOUR_TIMEOUT.
+
+        One that did not answer its offers, and is no neighbour any more, is dropped: nothing would be brought
+        to it.
+        """
         near = set(neighbours)
         self._served.expire(now)
-        to_serve = {
+        due = {
             node_id: contact
             for node_id, (contact, requested_at) in self._requests.items()
             if (node_id in near or now - requested_at >= NEIGHBOUR_TIMEOUT) and node_id not in self._served
         }
-        for node_id in to_serve:
+        for node_id in due:
             del self._requests[node_id]
+        to_serve = {i: contact for i, contact in due.items() if i in near or i not in self._serves}
+        for node_id in to_serve:
             self._served.add(node_id, now)
         return to_serve

@@ -117,6 +117,18 @@ class ResyncStateTests(SynchronousTestCase):
                 now += SERVE_SPACING
         self.assertEqual(turns, 2 * MAX_SERVES)
 
+    def test_lost(self) -> None:
+        """A contact that did not answer its offers, and is no neighbour any more, comes to no turn in which
+        nothing would be brought: it must ask again."""
+        one = contact(1)
+        self.resync_state.requested(one, NOW)
+        self.assertEqual(self.resync_state.take_requests((1,), NOW), {1: one})
+        self.resync_state.not_served(one, NOW)
+        self.assertEqual(self.resync_state.take_requests((), NOW + NEIGHBOUR_TIMEOUT), {})
+        self.assertFalse(self.resync_state.has_requests)
+        self.resync_state.requested(one, NOW + NEIGHBOUR_TIMEOUT)
+        self.assertEqual(self.resync_state.take_requests((), NOW + 2 * NEIGHBOUR_TIMEOUT), {1: one})
+
     def test_crowd(self) -> None:
         """Those that are no neighbours and ask, however many there are, keep no neighbour waiting."""
         for node_id in range(2, 2 + 2 * MAX_REQUESTS):
