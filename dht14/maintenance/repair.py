@@ -14,6 +14,7 @@ from itertools import islice
 from attrs import define, field
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from dht14.errors import CallFailed
 from dht14.kademlia.contact import Contact
@@ -161,9 +162,11 @@ class Repair:
             if node_id in unheard:
                 self._resync_state.not_served(contact, self._clock.seconds())
             elif not self._resync_state.has_asked_since(node_id, began + RESEND_WINDOW):
-                self._rpc.ask(contact, Resynced()).addErrback(
-                    lambda failure: failure.trap(CallFailed) and None
-                )
+                self._rpc.ask(contact, Resynced()).addErrback(self._not_told, contact)
+
+    def _not_told(self, failure: Failure, contact: Contact) -> None:
+        failure.trap(CallFailed)
+        self._resync_state.not_served(contact, self._clock.seconds())
 
     async def _offer_records(
         self,

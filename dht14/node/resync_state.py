@@ -115,8 +115,8 @@ class ResyncState:
         self.on_request()
 
     def not_served(self, contact: Contact, now: float) -> None:
-        """A contact that was to be served did not answer: its turn comes again, MAX_SERVES times in all. It
-        has a request again already if it has asked meanwhile."""
+        """A contact that was to be served did not answer, or was not told: its turn comes again, MAX_SERVES
+        times in all. It has a request again already if it has asked meanwhile."""
         serves = self._serves.get(contact.node_id, 0) + 1
         if serves < MAX_SERVES and contact.node_id not in self._requests:
             self._serves[contact.node_id] = serves

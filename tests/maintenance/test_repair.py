@@ -253,6 +253,16 @@ class RepairTests(HoldersTestCase):
         self.assertEqual(self.holders(missed), [1, 2, 3])
         self.assertEqual(self.asked(Resynced), 2)
 
+    def test_lost_word(self) -> None:
+        """A node that was not reached by RESYNCED waits for it: it is served again, a few times at most."""
+        self.ignore(self.one, Resynced)
+        two = self.cluster[1]
+        two.resync_state.requested(self.one.contact, self.network.clock.seconds())
+        for turn in range(MAX_SERVES + 2):
+            self.serve()
+            self.assertEqual(self.asked(Resynced), turn < MAX_SERVES)
+            self.network.wait(SERVE_SPACING)
+
     def test_dies_during_repair(self) -> None:
         """A newcomer that falls silent is offered no more records. When it is back it gets them all."""
         records = self.many(100)
