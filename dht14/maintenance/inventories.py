@@ -13,7 +13,7 @@ from dht14.errors import CallFailed
 from dht14.kademlia.contact import Contact
 from dht14.node.ports import Rpc
 from dht14.records.record import Record
-from dht14.wire.inventory import MAX_ENTRIES, InventoryEntry
+from dht14.wire.inventory import MAX_ENTRIES, MAX_TTL_SECONDS, InventoryEntry
 from dht14.wire.messages import Inventory, Lacking, mark_of
 
 INVENTORY_TIMEOUT = 1.0
@@ -92,7 +92,7 @@ def _inventory_of(records: Sequence[Record], now: float) -> Inventory:
             InventoryEntry(
                 record.key,
                 mark_of(record.version, record.digest),
-                max(record.remaining_ms(now) // 1000, 0),
+                min(max(record.remaining_ms(now) // 1000, 0), MAX_TTL_SECONDS),
                 record.replication,
             )
             for record in records

@@ -1,12 +1,14 @@
 import gc
 from typing import Any
 
+from attrs import evolve
 from twisted.internet.defer import Deferred
 
 from dht14.maintenance.inventories import DueRecord, Inventories
-from dht14.wire.inventory import MAX_ENTRIES
+from dht14.wire.datagram import RPC_ID_BYTES, decode, encode
+from dht14.wire.inventory import MAX_ENTRIES, MAX_TTL_SECONDS
 from dht14.wire.messages import Inventory
-from tests.fakes import LATENCY, FakeRpc, Peer
+from tests.fakes import LATENCY, FakeRpc, Peer, verify_proof
 from tests.node.holders import HoldersTestCase
 
 
@@ -22,6 +24,15 @@ class InventoriesTests(HoldersTestCase):
         """This many records that all of these should get."""
         contacts = [peer.contact for peer in peers]
         return [DueRecord(self.record(key=key), list(contacts)) for key in range(1, count + 1)]
+
+    def test_far_expiry(self) -> None:
+        """A record that lives for longer than a message can say, because the clock was set back, does not
+        spoil the inventory that it is in."""
+        lasting = evolve(self.record(key=1), expires_at=self.network.clock.seconds() + 2 * MAX_TTL_SECONDS)
+        due = [DueRecord(record, [self.cluster[1].contact]) for record in (lasting, self.record(key=2))]
+        self.finish(self.inventories.lacking(due))
+        (inventory,) = self.cluster[1].asked
+        self.assertEqual(decode(encode(bytes(RPC_ID_BYTES), inventory), verify_proof)[1], inventory)
 
     def cancel(self, asking: "Deferred[Any]") -> None:
         """Cancel it: it ends at once and leaves no error behind."""
