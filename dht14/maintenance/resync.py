@@ -59,6 +59,7 @@ class ResyncRequests:
     _has_looked: bool = field(default=True, init=False)
     """Whether it has looked up its neighbours since it was away. To join is to do that."""
     _is_looking: bool = field(default=False, init=False)
+    _last_round: _Round | None = field(default=None, init=False)
 
     def one_pass(self) -> None:
         """Ask the neighbours, if this node was away and is back."""
@@ -92,7 +93,7 @@ class ResyncRequests:
         self._was_away = not self._table.has_live_contact()
         nearest = self._table.closest(self._table.own_id, NEIGHBOURS_ASKED, live_only=True)
         self._resync_state.missed_writes((contact.node_id for contact in nearest), now)
-        asking = _Round(len(nearest))
+        asking = self._last_round = _Round(len(nearest))
         for contact in nearest:
             asked = self._rpc.ask(contact, Resync())
             asked.addCallback(self._answered, contact, asking).addErrback(self._failed, contact, asking)
@@ -111,9 +112,9 @@ class ResyncRequests:
 
     def _ended(self, asking: _Round) -> None:
         """One call of a round has ended. Those that are silent are waited for no longer, unless nobody else
-        brings what was missed: then all are asked again."""
+        brings what was missed: then all are asked again. An earlier round decides nothing any more."""
         asking.pending -= 1
-        if asking.pending:
+        if asking.pending or asking is not self._last_round:
             return
         if asking.silent and not asking.is_served and not self._was_away:
             self._was_away = True

@@ -1,6 +1,7 @@
 from twisted.internet.defer import Deferred
 
 from dht14.kademlia.lookup import Lookup
+from dht14.kademlia.parameters import HARD_TIMEOUT
 from dht14.maintenance.repair import Repair
 from dht14.maintenance.resync import ResyncRequests
 from dht14.wire.messages import Offer, Resync
@@ -176,6 +177,24 @@ class ResyncTests(HoldersTestCase):
         resyncing.one_pass()
         self.network.wait(1)
         self.assertEqual((self.asked(Resync), peer.resync_state.is_current), (1, False))
+
+    def test_away_again(self) -> None:
+        """Who did not hear the RESYNC before another absence is waited for all the same if it has heard the
+        one after that."""
+        two = self.cluster[1]
+        honest, two.answer = two.answer, lambda request, sender: None
+        self.resyncing.one_pass()
+        self.network.wait(1)
+        two.answer = honest
+        self.one.resync_state.stood_still(self.network.clock.seconds())
+        self.resyncing.one_pass()
+        self.network.wait(1)
+        for peer in self.cluster[2:]:
+            self.one.resync_state.resynced(peer.contact.node_id)
+        self.network.wait(HARD_TIMEOUT)
+        self.assertFalse(self.one.resync_state.is_current)
+        self.one.resync_state.resynced(two.contact.node_id)
+        self.assertTrue(self.one.resync_state.is_current)
 
     def test_dead_or_without_values(self) -> None:
         """It does not wait for dead nodes, nor for nodes that hold no values."""
