@@ -53,7 +53,7 @@ class ResyncState:
     """The contacts that sent RESYNC and when, by id."""
     _served: ExpiringSet[int] = field(factory=lambda: ExpiringSet(SERVE_SPACING, MAX_REQUESTS), init=False)
     """Ids of the contacts that were served last."""
-    _serves: BoundedDict[int, int] = field(factory=lambda: BoundedDict(MAX_REQUESTS), init=False)
+    _vain_turns: BoundedDict[int, int] = field(factory=lambda: BoundedDict(MAX_REQUESTS), init=False)
     """How often contacts were served in vain since their last RESYNC, by id."""
 
     # What this node missed
@@ -110,16 +110,16 @@ class ResyncState:
         Neighbours are served at once, so too many wait only if most are no neighbours: the one that has
         waited longest is dropped.
         """
-        self._serves.pop(contact.node_id, None)
+        self._vain_turns.pop(contact.node_id, None)
         self._requests[contact.node_id] = contact, now
         self.on_request()
 
     def not_served(self, contact: Contact, now: float) -> None:
         """A contact that was to be served did not answer, or was not told: its turn comes again, MAX_SERVES
         times in all. It has a request again already if it has asked meanwhile."""
-        serves = self._serves.get(contact.node_id, 0) + 1
-        if serves < MAX_SERVES and contact.node_id not in self._requests:
-            self._serves[contact.node_id] = serves
+        turns = self._vain_turns.get(contact.node_id, 0) + 1
+        if turns < MAX_SERVES and contact.node_id not in self._requests:
+            self._vain_turns[contact.node_id] = turns
             self._requests[contact.node_id] = contact, now
 
     def has_asked_since(self, node_id: int, since: float) -> bool:
@@ -147,7 +147,7 @@ class ResyncState:
         }
         for node_id in due:
             del self._requests[node_id]
-        to_serve = {i: contact for i, contact in due.items() if i in near or i not in self._serves}
+        to_serve = {i: contact for i, contact in due.items() if i in near or i not in self._vain_turns}
         for node_id in to_serve:
             self._served.add(node_id, now)
         return to_serve
