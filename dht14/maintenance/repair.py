@@ -48,6 +48,9 @@ PAGES_AT_ONCE = 16
 REPAIRS_AT_ONCE = 8
 """Records that are offered at the same time."""
 
+OFFERS_OF_A_RECORD = 2
+"""How often a record is offered to a contact that does not answer: of many records some offers are lost."""
+
 MAX_UNANSWERED = REPAIRS_AT_ONCE
 """Offers in a row that a contact leaves without an answer until it is offered nothing more in this scan: so a
 dead one costs two timeouts, and a lost datagram little."""
@@ -65,7 +68,7 @@ class _Answers:
     """
 
     unheard: set[int] = field(factory=set)
-    """The ids of those that left an offer without an answer: they may lack that record."""
+    """The ids of those that left the offers of a record without an answer: they may lack it."""
     _unanswered: dict[tuple[int, bool], int] = field(factory=dict)
     """Offers since the last answer, by id of the contact, and by whether the records are large."""
 
@@ -78,7 +81,6 @@ class _Answers:
         for contact in contacts:
             which = contact.node_id, _is_large(record)
             self._unanswered[which] = self._unanswered.get(which, 0) + 1 if contact in unheard else 0
-        self.unheard.update(contact.node_id for contact in unheard)
 
 
 @define(eq=False)
@@ -199,10 +201,16 @@ class Repair:
         return answers.unheard
 
     async def _offer(self, record: Record, contacts: Sequence[Contact], answers: _Answers) -> None:
-        offered_to = [contact for contact in contacts if answers.is_expected(contact, record)]
-        if offered_to:
-            offered = await self._replicator.offer(record, offered_to)
-            answers.came(record, offered_to, offered.unheard)
+        """Offer a record to those of the contacts that still answer, and once more to those that did not."""
+        left = list(contacts)
+        for _ in range(OFFERS_OF_A_RECORD):
+            asked = [contact for contact in left if answers.is_expected(contact, record)]
+            if not asked:
+                break
+            offered = await self._replicator.offer(record, asked)
+            answers.came(record, asked, offered.unheard)
+            left = [contact for contact in left if contact not in asked or contact in offered.unheard]
+        answers.unheard.update(contact.node_id for contact in left)
 
     def _newcomers(
         self,
