@@ -71,7 +71,7 @@ class Availability:
             downtimes.append((now, inf, False))
 
     def disk_hung(self, node_id: int, now: float) -> None:
-        """The disk of a node writes nothing any more."""
+        """The disk of a node writes nothing any more: writes hang, or fail."""
         self._uptimes[node_id].hangs.append((now, inf))
 
     def disk_mended(self, node_id: int, now: float) -> None:

@@ -14,7 +14,7 @@ from dht14.sim.history import EXPIRY_TOLERANCE
 from dht14.sim.host import NodeRole
 from dht14.sim.operations import GetVerdict
 from dht14.sim.run import DAY, HOUR, MINUTE, ScenarioRun, verdicts_of
-from dht14.sim.virtual_disk import DiskFault, VirtualDisk
+from dht14.sim.virtual_disk import FLUSH_SECONDS, DiskFault, VirtualDisk
 
 PUTS_CUT_OFF = 100
 
@@ -126,7 +126,7 @@ def bad_disks(run: ScenarioRun) -> None:
         run.promise_acknowledged("puts acknowledged", stored, 0.99)
         run.promise_right("gets right meanwhile", run.get_for(5 * MINUTE, 5 * run.values), 1)
         for disk in all_disks:
-            disk.fault, disk.flush_seconds = None, 0.002
+            disk.fault, disk.flush_seconds = None, FLUSH_SECONDS
         stored = run.put(label="puts afterwards")
         run.promise_acknowledged("puts then", stored, 1)
         found = run.get([write.key for write in run.acknowledged()])
@@ -174,7 +174,6 @@ def _inject_fault(run: ScenarioRun) -> None:
     """Inject one random fault, or end some."""
     world, rng = run.world, run.world.rng
     node = rng.choice(run.nodes())
-    disk = node.host.disk
     fault = rng.randrange(6)
     if fault == 0:
         world.kill(node)
@@ -182,8 +181,8 @@ def _inject_fault(run: ScenarioRun) -> None:
         world.stop(node)
     elif fault == 2:
         world.freeze(node)
-    elif fault == 3 and disk is not None:
-        disk.fault, disk.flush_seconds = rng.choice((None, *DiskFault)), rng.choice((0.002, 0.5))
+    elif fault == 3:
+        world.set_disk(node, rng.choice((None, *DiskFault)), rng.choice((FLUSH_SECONDS, 0.5)))
     elif fault == 4:
         half = rng.sample(range(world.size), world.size // 2)
         run.partition(half)
@@ -202,9 +201,8 @@ def _restart_all(run: ScenarioRun) -> None:
 
 def _repair_all(run: ScenarioRun) -> None:
     """End all faults of nodes and disks."""
-    for host in run.world.hosts:
-        if host.disk is not None:
-            host.disk.fault, host.disk.flush_seconds = None, 0.002
+    for node in run.nodes():
+        run.world.set_disk(node, None, FLUSH_SECONDS)
     run.heal()
     _restart_all(run)
 

@@ -301,6 +301,8 @@ class ScenarioRun:
         invoked_at = self.world.clock.seconds()
 
         def ended(record: Record | NoRecord) -> GetResult:
+            if record is NoRecord.UNANSWERED and self.world.is_leaving(node):
+                return GetResult(None, GetVerdict.EXCUSED)  # Its client is disconnected.
             found = record.value if isinstance(record, Record) else None
             now = self.world.clock.seconds()
             read = self.history.get_responded(key, found, invoked_at, now, self._client_name(node))

@@ -35,6 +35,10 @@ KEPT_LIMIT = 1 << 20
 """Bytes for the list of kept values."""
 
 
+FLUSH_SECONDS = 0.002
+"""The duration of a flush of a good disk."""
+
+
 class DiskFault(Enum):
     """The error of a faulty disk, in the words of the operating system."""
 
@@ -46,7 +50,7 @@ class VirtualDisk:
     """The disk of one host. One process after another uses it."""
 
     def __init__(self, folder: str, rng: random.Random) -> None:
-        self.flush_seconds = 0.002
+        self.flush_seconds = FLUSH_SECONDS
         """Duration of a flush; later changes wait for the next one."""
         self.fault: DiskFault | None = None
         self.hangs = False

@@ -25,6 +25,7 @@ from dht14.sim.memory_store import MemoryStore
 from dht14.sim.network import VirtualNetwork
 from dht14.sim.staggered import OnEnded, ignore, run_staggered
 from dht14.sim.virtual_bulk import VirtualBulk
+from dht14.sim.virtual_disk import DiskFault
 from dht14.stack import StackOptions
 from dht14.stack_builder import StackInputs, build_stack
 from dht14.wire.contacts import make_room
@@ -76,6 +77,8 @@ class World:
         """By number. `set_host` changes or adds one."""
         self._seed = seed
         self.availability = Availability()
+        self._leaving: set[VirtualNode] = set()
+        """The nodes that have got their SIGTERM, and still hand over their records."""
         """When each value-holding node was up."""
         self._incarnations: Counter[int] = Counter()
         self._newcomers = 0
@@ -205,6 +208,7 @@ class World:
             return
         self._past_node_seconds += self.clock.seconds() - node.started_at
         node.process.kill()
+        self._leaving.discard(node)
         if node.role is NodeRole.NODE:
             self.availability.went_down(node.contact.node_id, self.clock.seconds())
         for port in node.ports:
@@ -217,7 +221,8 @@ class World:
         return Deferred.fromCoroutine(self._stop(node))
 
     async def _stop(self, node: VirtualNode) -> None:
-        # The order of `app.service`.
+        # The order of `app.service`: clients are served no more from now on.
+        self._leaving.add(node)
         await node.stack.leave(HAND_OVER_TIMEOUT)
         stopped = gatherResults([maybeDeferred(service.stopService) for service in node.stack.services])
         node.stack.stop_calls()
@@ -251,6 +256,14 @@ class World:
             node.host.disk.hangs = False
             self.availability.disk_mended(node.contact.node_id, self.clock.seconds())
 
+    def set_disk(self, node: VirtualNode, fault: DiskFault | None, flush_seconds: float) -> None:
+        """Let all writes to the disk of a node's host fail from now on, or let them take this long."""
+        if node.host.disk is not None:
+            node.host.disk.fault, node.host.disk.flush_seconds = fault, flush_seconds
+            self.availability.disk_mended(node.contact.node_id, self.clock.seconds())
+            if fault is not None:
+                self.availability.disk_hung(node.contact.node_id, self.clock.seconds())
+
     def set_clock(self, node: VirtualNode, skew: float) -> None:
         """Set the wall clock of a node's host `skew` seconds ahead, now and for later processes."""
         self.set_host(evolve(self.hosts[node.number], skew=skew))
@@ -269,7 +282,11 @@ class World:
     def callers(self) -> list[VirtualNode]:
         """Return the running honest nodes that serve clients."""
         nodes = (node for node in self.nodes.values() if node.running and node.role is NodeRole.NODE)
-        return [node for node in nodes if not node.host.is_hostile]
+        return [node for node in nodes if not node.host.is_hostile and node not in self._leaving]
+
+    def is_leaving(self, node: Node) -> bool:
+        """Whether the process of this node has got its SIGTERM: it serves clients no more."""
+        return any(leaving.stack.node is node for leaving in self._leaving)
 
     def run_operations(
         self,
