@@ -4,10 +4,15 @@ from collections.abc import Callable
 
 from attrs import define, field
 
+from dht14.bounded import BoundedDict
 from dht14.records.kept import KeptList
+from dht14.records.read_quorum import Rank
 from dht14.records.record import Record
-from dht14.records.store import ANY_VERSION, LocalStore, Outcome, Page, StoreSpace, Verdict
+from dht14.records.store import ANY_VERSION, LocalStore, Outcome, Page, Refusal, StoreSpace, Verdict
 from dht14.records.version_floors import Floor
+
+MAX_REFUSED = 4_096
+"""Records whose refusal is remembered."""
 
 
 @define(eq=False)
@@ -20,6 +25,11 @@ class ObservedStore:
     """Returns the greatest version that an honest node can have by now. What stands here above that was made
     when this node did not know the time: it gives way to what others write."""
     observers: list[Callable[[int], None]] = field(factory=list, init=False)
+    _refused: BoundedDict[int, tuple[Rank, float]] = field(
+        factory=lambda: BoundedDict(MAX_REFUSED), init=False
+    )
+    """The rank and the expiry of records for which the disk had no room, by key. They may be acknowledged by
+    others: what stands here under these keys has no vote."""
     get: Callable[[int, float], Record | None] = field(init=False)
     """As `RecordStore.get`: the method of the other store itself, because reads must cost nothing more."""
 
@@ -41,6 +51,8 @@ class ObservedStore:
                 decided(verdict)
 
         def decided(verdict: Verdict) -> None:
+            if verdict.outcome is Outcome.REFUSED and verdict.refusal is Refusal.NO_ROOM:
+                self._refused[record.key] = record.rank, record.expires_at
             on_verdict(verdict)
             if verdict.outcome is Outcome.HELD:
                 for observer in self.observers:
@@ -59,7 +71,13 @@ class ObservedStore:
         return self._store.is_in_place()
 
     def is_replacing(self, record: Record) -> bool:
-        """As `RecordStore.is_replacing`."""
+        """As `RecordStore.is_replacing`; or was given a greater record, and had no room for it."""
+        if (
+            self._refused
+            and (refused := self._refused.get(record.key)) is not None
+            and refused[0] > record.rank
+        ):
+            return True
         return self._store.is_replacing(record)
 
     def hangs(self) -> bool:
@@ -72,6 +90,8 @@ class ObservedStore:
 
     def expire(self, now: float) -> object:
         """As `RecordStore.expire`."""
+        for key in [key for key, (_, expires_at) in self._refused.items() if expires_at <= now]:
+            del self._refused[key]
         return self._store.expire(now)
 
     def page(self, mark: bytes, now: float) -> Page:

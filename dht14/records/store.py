@@ -106,8 +106,9 @@ class RecordStore(Protocol):
         when this process ends: no receipt must rest on them."""
 
     def is_replacing(self, record: Record) -> bool:
-        """Return whether a greater record waits for the disk that will replace this one. `get` returns this
-        one meanwhile: it must not count as the newest that the node was given."""
+        """Return whether this node was given a greater record, which waits for the disk, or for which there
+        was no room. `get` returns this one meanwhile: it must not count as the newest that the node was
+        given."""
 
     def floor(self, key: int, now: float) -> Floor:
         """Return the version floor of the key: records that are not above it have expired."""

@@ -1,9 +1,10 @@
+from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.node.observed_store import ObservedStore
 from dht14.records.record import Record
-from dht14.records.store import BEGINNING, Outcome, Verdict
-from dht14.sim.memory_store import MemoryStore
+from dht14.records.store import BEGINNING, Outcome, Refusal, Verdict
+from dht14.sim.memory_store import RECORD_OVERHEAD, MemoryStore
 
 
 class ObservedStoreTests(SynchronousTestCase):
@@ -50,6 +51,23 @@ class ObservedStoreTests(SynchronousTestCase):
         self.assertEqual(self.store.floor(7, 60.0).version, 9)
         self.offer(5)
         self.assertEqual(self.events[-1], Outcome.HELD)
+
+    def test_no_room(self) -> None:
+        """What stands here counts no more once there was no room for a greater record, until that expires,
+        or stands here."""
+        self.inner = MemoryStore(1, RECORD_OVERHEAD + 100, lambda record: True)
+        self.store = ObservedStore(self.inner)
+        self.offer(2)
+        held = self.store.get(7, 0.0)
+        assert held is not None
+        verdicts: list[Verdict] = []
+        greater = evolve(held, value=bytes(100_000), version=3, expires_at=50.0)
+        self.store.offer(greater, 0.0, verdicts.append)
+        self.assertIs(verdicts[0].refusal, Refusal.NO_ROOM)
+        self.assertTrue(self.store.is_replacing(held))
+        self.assertFalse(self.store.is_replacing(evolve(held, version=4)))
+        self.store.expire(60.0)
+        self.assertFalse(self.store.is_replacing(held))
 
     def test_same_store(self) -> None:
         """All else is what the other store says."""
