@@ -113,4 +113,4 @@ class Availability:
             or self._uptimes[node].has_hung(invoked_at, responded_at)
             for node in nearest
         )
-        return bool(nearest) and lost >= min(copies, len(nearest))
+        return bool(self._uptimes) and lost >= min(copies, len(nearest))

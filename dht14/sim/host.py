@@ -47,6 +47,11 @@ class Host:
     """The disk for its values. None: they are in memory, and lost with the process."""
 
     @property
+    def is_holder(self) -> bool:
+        """Whether others can store records at its node: behind a NAT nobody can call it."""
+        return self.role is NodeRole.NODE and not self.behind_nat
+
+    @property
     def contact(self) -> Contact:
         """Its node as a contact of others."""
         return Contact(self.identity.node_id, self.address, self.identity.proof)

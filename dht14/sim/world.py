@@ -171,7 +171,7 @@ class World:
         node = self.nodes[number] = VirtualNode(host, process, ports, stack, self.clock.seconds())
         if host.disk is None or limit is None:
             begin_services()
-        if host.role is NodeRole.NODE:
+        if host.is_holder:
             self.availability.came_up(host.identity.node_id, node.started_at, kept=host.disk is not None)
         if host.is_hostile:
             self.availability.turned_hostile(host.identity.node_id)
@@ -209,7 +209,7 @@ class World:
         self._past_node_seconds += self.clock.seconds() - node.started_at
         node.process.kill()
         self._leaving.discard(node)
-        if node.role is NodeRole.NODE:
+        if node.host.is_holder:
             self.availability.went_down(node.contact.node_id, self.clock.seconds())
         for port in node.ports:
             self.network.remove(port)
@@ -237,7 +237,7 @@ class World:
 
     def freeze(self, node: VirtualNode) -> None:
         """SIGSTOP."""
-        if node.running and node.role is NodeRole.NODE:
+        if node.running and node.host.is_holder:
             self.availability.went_down(node.contact.node_id, self.clock.seconds())
         node.process.freeze()
         for port in node.ports:
@@ -246,20 +246,26 @@ class World:
     def hang_disk(self, node: VirtualNode) -> None:
         """Let no write to the disk of a node's host end from now on, neither of this process nor of the
         next."""
-        if node.host.disk is not None:
-            node.host.disk.hangs = True
+        if node.host.disk is None:
+            return
+        node.host.disk.hangs = True
+        if node.host.is_holder:
             self.availability.disk_hung(node.contact.node_id, self.clock.seconds())
 
     def mend_disk(self, node: VirtualNode) -> None:
         """Let the disk of a node's host write again."""
-        if node.host.disk is not None:
-            node.host.disk.hangs = False
+        if node.host.disk is None:
+            return
+        node.host.disk.hangs = False
+        if node.host.is_holder:
             self.availability.disk_mended(node.contact.node_id, self.clock.seconds())
 
     def set_disk(self, node: VirtualNode, fault: DiskFault | None, flush_seconds: float) -> None:
         """Let all writes to the disk of a node's host fail from now on, or let them take this long."""
-        if node.host.disk is not None:
-            node.host.disk.fault, node.host.disk.flush_seconds = fault, flush_seconds
+        if node.host.disk is None:
+            return
+        node.host.disk.fault, node.host.disk.flush_seconds = fault, flush_seconds
+        if node.host.is_holder:
             self.availability.disk_mended(node.contact.node_id, self.clock.seconds())
             if fault is not None:
                 self.availability.disk_hung(node.contact.node_id, self.clock.seconds())
@@ -271,7 +277,7 @@ class World:
 
     def thaw(self, node: VirtualNode) -> None:
         """SIGCONT."""
-        if node.process.state is ProcessState.FROZEN and node.role is NodeRole.NODE:
+        if node.process.state is ProcessState.FROZEN and node.host.is_holder:
             self.availability.came_up(node.contact.node_id, self.clock.seconds(), kept=True)
         node.process.thaw()
         for port in node.ports:

@@ -25,6 +25,11 @@ class AvailabilityTests(SynchronousTestCase):
         """While no node is known every value must be kept."""
         self.assertTrue(Availability().must_keep(KEY, 8, 0, 1, 1000))
 
+    def test_nobody_there(self) -> None:
+        """A value that no node could store beside its writer need not be kept."""
+        self.kill(*range(len(self.nodes)), at=5)
+        self.assertFalse(self.must_keep(8, 30))
+
     def test_enough_left(self) -> None:
         """A value must be kept while fewer nodes have died than it has copies."""
         self.kill(0, 1)

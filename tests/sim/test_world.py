@@ -145,6 +145,7 @@ class WorldTests(SynchronousTestCase):
         node = world.nodes[5]
         held = node.stack.node.get(KEY).addCallback(value_of)
         ended = world.stop(node)
+        self.assertEqual((world.is_leaving(node.stack.node), node in world.callers()), (True, False))
         world.wait(10)
         self.assertIsNone(self.successResultOf(ended))
         self.assertFalse(node.running)
