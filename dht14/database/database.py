@@ -227,6 +227,10 @@ class Database:
         pending = self._commits.newest(self._format.slot(record.key))
         return pending is not None and pending.record.rank > record.rank
 
+    def is_open(self) -> bool:
+        """As `LocalStore.is_open`."""
+        return self._tables is not None
+
     def hangs(self) -> bool:
         """As `LocalStore.hangs`."""
         return self._commits.in_flight_for > HANG_SECONDS

@@ -115,10 +115,12 @@ class Repair:
 
     def has_askers(self) -> bool:
         """Whether a contact waits for what it missed."""
-        return self._resync_state.has_requests
+        return self._resync_state.has_requests and self._store.is_open()
 
     async def one_pass(self) -> None:
         """If the neighbours have changed and are stable again, offer all records."""
+        if not self._store.is_open():
+            return
         neighbours = self._neighbours()
         if not self._before and not self._resync_state.is_current:
             return  # First the other holders offer what this node has missed.

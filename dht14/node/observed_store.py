@@ -80,6 +80,10 @@ class ObservedStore:
             return True
         return self._store.is_replacing(record)
 
+    def is_open(self) -> bool:
+        """As `LocalStore.is_open`."""
+        return self._store.is_open()
+
     def hangs(self) -> bool:
         """As `LocalStore.hangs`."""
         return self._store.hangs()

@@ -17,7 +17,7 @@ from dht14.node.ports import Bulk, CallObserver, CallResult, Rpc
 from dht14.node.timers import cancel_timer
 from dht14.records.envelope import is_envelope
 from dht14.records.record import Record
-from dht14.wire.messages import Offer, Reply, Request, Store, Wanted
+from dht14.wire.messages import MAX_TTL_MS, Offer, Reply, Request, Store, Wanted
 
 
 @define(eq=False)
@@ -55,7 +55,7 @@ class RecordSender:
 
         `neighbours` as in `Store`. Fires with `Stored`, `Outranked` or `Refused`, or fails with `CallFailed`.
         """
-        remaining = max(record.remaining_ms(self._clock.seconds()), 1)
+        remaining = min(max(record.remaining_ms(self._clock.seconds()), 1), MAX_TTL_MS)
         store = Store(
             record.key, record.version, remaining, record.replication, neighbours, record.value, copy=True
         )

@@ -61,6 +61,7 @@ class Responder:
     on_notify: Callable[[int, bytes, int], bool] = field(default=lambda key, mark, node_id: False, init=False)
     """Called with the key, the mark and the sender of each NOTIFY; returns whether it was asked for."""
     _table: RoutingTable = field(init=False)
+    _is_leaving: bool = field(default=False, init=False)
     _reads: ReadResponder = field(init=False)
     _writes: WriteResponder = field(init=False)
 
@@ -78,7 +79,8 @@ class Responder:
         )
 
     def stop_storing(self) -> None:
-        """Refuse all records from now on: this node is about to leave."""
+        """Refuse all records from now on, and bring nobody what it missed: this node is about to leave."""
+        self._is_leaving = True
         self._writes.stop_storing()
 
     def answer(self, request: Request, sender: Contact, now: float, respond: Respond) -> None:
@@ -118,6 +120,8 @@ class Responder:
         if self._store is None:
             return Refused((), Refusal.NO_VALUES)
         if isinstance(request, Resync):
+            if self._is_leaving:
+                return Refused((), Refusal.LEAVING)
             self._resync_state.requested(sender, now)
         else:
             self._resync_state.resynced(sender.node_id)

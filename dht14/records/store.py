@@ -128,6 +128,9 @@ class LocalStore(RecordStore, Protocol):
         """Return the records after a mark, ordered approximately by distance from this node: keys that are
         near each other are adjacent. Records that come or go during a scan may be missing."""
 
+    def is_open(self) -> bool:
+        """Return whether its records can be read: a store on disk is opened in the background."""
+
     def hangs(self) -> bool:
         """Return whether a write has been waiting for the disk for so long that writers have given this node
         up: it may hold older records than other nodes."""

@@ -190,6 +190,10 @@ class MemoryStore:
         """As `RecordStore.is_replacing`."""
         return False
 
+    def is_open(self) -> bool:
+        """As `LocalStore.is_open`."""
+        return True
+
     def hangs(self) -> bool:
         """As `LocalStore.hangs`."""
         return False

@@ -223,6 +223,21 @@ class RepairTests(HoldersTestCase):
         self.look()
         self.assertEqual(len(newcomer.asked), asked)
 
+    def test_opening(self) -> None:
+        """A node whose database is being opened has nothing to bring yet: it tells nobody that this was
+        all."""
+        peer = self.cluster[1]
+        repair = self.repairs[peer.contact.node_id]
+        assert peer.store is not None
+        self.patch(type(peer.store), "is_open", lambda store: False)
+        peer.responder.answer(Resync(), self.one.contact, self.network.clock.seconds(), lambda _: None)
+        self.assertFalse(repair.has_askers())
+        self.newcomer(0)
+        for _ in range(2 * MAX_LOOKS_WAITED):
+            self.finish(repair.one_pass())
+        self.patch(type(peer.store), "is_open", lambda store: True)
+        self.assertEqual((repair.has_askers(), repair.has_news()), (True, True))
+
     def test_missed_by_another(self) -> None:
         """A node that was away may have the newer record: then the one that lists an older one gets it."""
         self.many(2)

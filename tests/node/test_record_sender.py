@@ -7,7 +7,19 @@ from dht14.errors import CallFailed
 from dht14.kademlia.parameters import MAX_INLINE_VALUE, PUSH_SILENT, PUSH_SLOW
 from dht14.node.record_sender import RecordSender
 from dht14.records.record import Record
-from dht14.wire.messages import NO_TICKET, Offer, Outranked, Ping, Pong, Refused, Reply, Store, Stored, Wanted
+from dht14.wire.messages import (
+    MAX_TTL_MS,
+    NO_TICKET,
+    Offer,
+    Outranked,
+    Ping,
+    Pong,
+    Refused,
+    Reply,
+    Store,
+    Stored,
+    Wanted,
+)
 from tests.fakes import BulkRecorder, CallRecorder, RpcRecorder, contact
 from tests.owners import Owner
 
@@ -133,8 +145,8 @@ class RecordSenderTests(CourierCase):
 
 
 class SendCopyTests(CourierCase):
-    def send_copy(self, value: bytes):
-        record = Record(key=3, value=value, version=5, expires_at=self.clock.seconds() + 60, replication=8)
+    def send_copy(self, value: bytes, ttl: float = 60):
+        record = Record(key=3, value=value, version=5, expires_at=self.clock.seconds() + ttl, replication=8)
         return self.record_sender.send_copy(HOLDER, record, neighbours=77)
 
     def test_offered_first(self) -> None:
@@ -145,6 +157,14 @@ class SendCopyTests(CourierCase):
             self.answer(-1, Stored(()))
             self.assertEqual(self.successResultOf(delivered), Stored(()))
         self.assertEqual(self.bulk.pushes, [])
+
+    def test_far_expiry(self) -> None:
+        """A record that lives longer than a message can say, by a clock that was set back, is offered for
+        that time."""
+        self.send_copy(SMALL, ttl=10 * 86_400)
+        request = self.rpc.calls[0][1]
+        assert isinstance(request, Offer)
+        self.assertEqual(request.ttl_ms, MAX_TTL_MS)
 
     def test_small_is_stored(self) -> None:
         """A small one that is wanted follows in a STORE."""

@@ -58,10 +58,12 @@ class PingTests(ResponderTestCase):
             self.assertEqual(described, Described(f"dht14/{__version__}".encode()))
 
     def test_resync(self) -> None:
-        """RESYNC is noted; a node that holds no values has nothing to give."""
+        """RESYNC is noted; a node that holds no values, or is about to leave, gives nothing."""
         self.assertIsInstance(self.ask(Resync()), Pong)
         self.assertEqual(self.node._resync_state.take_requests((ASKER.node_id,), NOW), {ASKER.node_id: ASKER})
         self.assertEqual(self.ask(Resync(), responder=self.bootstrap), Refused((), Refusal.NO_VALUES))
+        self.node.stop_storing()
+        self.assertEqual(self.ask(Resync()), Refused((), Refusal.LEAVING))
 
 
 class LateRenewals(LateStore):
