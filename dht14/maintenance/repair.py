@@ -107,6 +107,8 @@ class Repair:
     _unheard: Mapping[int, int] = field(factory=dict, init=False)
     """The ids of the neighbours that left an offer of the last scan without an answer, and for how many scans
     in a row they have done so."""
+    _again: set[int] = field(factory=set, init=False)
+    """Those of them that are offered everything once more, as newcomers are."""
 
     def has_news(self) -> bool:
         """Whether the neighbours may have changed since a pass last found that they had not. Costs nothing
@@ -127,7 +129,7 @@ class Repair:
         now = frozenset(neighbours)
         if self._before is None and not neighbours:
             self._before = neighbours
-        if self._before is not None and now == self._before.keys():
+        if self._before is not None and now == self._before.keys() and self._again.isdisjoint(now):
             self._settled = self._table.neighbours()
             return
         if self._table.is_cut_off:
@@ -139,11 +141,9 @@ class Repair:
         before, self._before, self._waited, self._settled = self._before, neighbours, 0, None
         unheard = await self._offer_records(before, neighbours)
         self._unheard = {i: self._unheard.get(i, 0) + 1 for i in unheard}
-        again = {i for i, scans in self._unheard.items() if scans < MAX_SERVES}
-        if again:
-            # As newcomers of the next pass.
-            served = {i: contact for i, contact in self._before.items() if i not in again}
-            self._before = None if before is None else served
+        self._again = {i for i, scans in self._unheard.items() if scans < MAX_SERVES}
+        if self._again and before is None:
+            self._before = None
 
     def _neighbours(self) -> dict[int, Contact]:
         return {contact.node_id: contact for contact in self._table.neighbours()}
@@ -162,6 +162,7 @@ class Repair:
         if self._before is not None:
             served = {i: contact for i, contact in neighbours.items() if i in askers and i not in unheard}
             self._before = {**self._before, **served}
+            self._again -= served.keys()
         for node_id, contact in askers.items():
             if node_id in unheard:
                 self._resync_state.not_served(contact, self._clock.seconds())
@@ -224,17 +225,19 @@ class Repair:
         """Return the new holders of the record, if this node must offer it to them."""
         own_id = self._table.own_id
         former = self._nearest(record, before or {})
-        remaining = [i for i in former if i == own_id or i in neighbours]
+        remaining = [i for i in former if i == own_id or (i in neighbours and i not in self._again)]
         is_known = before is None and self._republish_times.was_republished(record.key)
         if own_id not in remaining[:REPAIRERS] or is_known:
             return []
         # One of the nearer ones has gone just now. It may have died before the former pass, unnoticed: then
         # nobody has offered the record to those that became holders in that pass.
         served = former if own_id in former[:REPAIRERS] else []
-        now = self._nearest(record, neighbours)
-        return [
-            neighbours[i] for i in now if i != own_id and i not in served and (askers is None or i in askers)
+        newcomers = [
+            i
+            for i in self._nearest(record, neighbours)
+            if i != own_id and (i not in served or i in self._again)
         ]
+        return [neighbours[i] for i in newcomers if askers is None or i in askers]
 
     def _nearest(self, record: Record, neighbours: Mapping[int, Contact]) -> list[int]:
         """Return the ids of the record's holders among these and this node, nearest first, limited per

@@ -279,6 +279,19 @@ class RepairTests(HoldersTestCase):
             self.assertEqual(self.asked(Resynced), turn < MAX_SERVES)
             self.network.wait(SERVE_SPACING)
 
+    def test_successor_dies(self) -> None:
+        """A node that was to take the place of a dead one, and died unnoticed, is replaced too."""
+        successor = self.cluster[3]
+        successor.fall_silent()
+        self.cluster.remove(successor)
+        self.leave(self.cluster[0])
+        self.look()
+        self.assertEqual(self.holders(self.record_), [2, 3])
+        self.cluster.append(successor)
+        self.leave(successor)
+        self.look()
+        self.assertEqual(self.holders(self.record_), [2, 3, 5])
+
     def test_dies_during_repair(self) -> None:
         """A newcomer that falls silent is offered no more records. When it is back it gets them all."""
         records = self.many(100)
