@@ -224,7 +224,7 @@ ROWS: tuple[Row, ...] = (
         "forged and repeated datagrams while clients put and get",
         "tests.process.test_closed.DatagramTests.test_forged_and_repeated",
     ),
-    Tests("P10", 75, "100,000 inputs for each decoder", "FUZZ_MUTATIONS=100000 tests.fuzz"),
+    Tests("P10", 15, "100,000 inputs for each decoder", "FUZZ_MUTATIONS=100000 tests.fuzz"),
     Tests("P10", 3, "2,000 inputs for each decoder", "FUZZ_MUTATIONS=2000 tests.fuzz"),
     Tests(
         "P10",
@@ -282,7 +282,7 @@ ROWS: tuple[Row, ...] = (
         f"{STORAGE}.SecrecyTests tests.process.test_start.StartTests.test_json_log",
     ),
     Tests("P19", 1, "10 nodes, run twice", "tests.scenarios.test_digest"),
-    Simulation("P19", 30, "random-faults", range(1, 201)),
+    Simulation("P19", 20, "random-faults", range(1, 201)),
     Simulation("P19", 4, "random-faults", range(1, 4)),
     Simulation("P20", 40, "newcomer"),
     Simulation("P20", 2, "newcomer --nodes 200 --values 200"),
