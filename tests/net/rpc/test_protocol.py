@@ -219,6 +219,6 @@ class MetricsTests(RpcTestCase):
             list(self.rpc.metrics.sent),
             [
                 *("PING", "FIND_NODE", "FIND_VALUE", "STORE", "OFFER", "ANNOUNCE", "RESYNC", "RESYNCED"),
-                *("WATCH", "NOTIFY", "DESCRIBE"),
+                *("WATCH", "NOTIFY", "DESCRIBE", "INVENTORY"),
             ],
         )
