@@ -185,6 +185,10 @@ wants the value."""
 OPERATION_TIMEOUT = 4.5
 """A get or put ends by then with what it has: clients are promised an answer within 5 s."""
 
+LATE_SECONDS = 1.0
+"""An operation that ends so much later than it must has stood still with its process: its calls have failed
+unheard, and those that were called may be there."""
+
 FIRST_READ_TIMEOUT = 2.5
 """A read that has not ended by then is started again, over disjoint paths."""
 

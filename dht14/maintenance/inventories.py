@@ -13,8 +13,8 @@ from dht14.errors import CallFailed
 from dht14.kademlia.contact import Contact
 from dht14.node.ports import Rpc
 from dht14.records.record import Record
-from dht14.wire.inventory import MAX_ENTRIES, MAX_TTL_SECONDS, InventoryEntry
-from dht14.wire.messages import Inventory, Lacking, mark_of
+from dht14.wire.inventory import MAX_ENTRIES, MAX_TTL_SECONDS
+from dht14.wire.messages import Inventory, InventoryEntry, Lacking, mark_of
 
 INVENTORY_TIMEOUT = 1.0
 """Seconds to wait for an answer; then the records are offered one by one."""

@@ -8,7 +8,7 @@ same case. Only the REPAIRERS nearest holders offer a record; one that takes the
 them offers it to all. Republish finds what they miss. Who has a record already says so to an INVENTORY.
 """
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 
 from attrs import define, field
@@ -51,7 +51,7 @@ REPAIRS_AT_ONCE = 8
 OFFERS_OF_A_RECORD = 2
 """How often a record is offered to a contact that does not answer: of many records some offers are lost."""
 
-MAX_UNANSWERED = REPAIRS_AT_ONCE
+MAX_VAIN_OFFERS = REPAIRS_AT_ONCE
 """Offers in a row that a contact leaves without an answer until it is offered nothing more in this scan: so a
 dead one costs two timeouts, and a lost datagram little."""
 
@@ -74,7 +74,7 @@ class _Answers:
 
     def is_expected(self, contact: Contact, record: Record) -> bool:
         """Return whether the contact is still offered records of this size."""
-        return self._unanswered.get((contact.node_id, _is_large(record)), 0) < MAX_UNANSWERED
+        return self._unanswered.get((contact.node_id, _is_large(record)), 0) < MAX_VAIN_OFFERS
 
     def came(self, record: Record, contacts: Iterable[Contact], unheard: Sequence[Contact]) -> None:
         """A record was offered to these contacts; all have answered except for those in `unheard`."""
@@ -183,7 +183,7 @@ class Repair:
         those that left an offer without an answer."""
         began, given = self._clock.seconds(), 0
         answers = _Answers()
-        async for records in _groups_of_pages(scan(self._store, self._clock)):
+        async for records in scan(self._store, self._clock, PAGES_AT_ONCE):
             newcomers = [
                 DueRecord(r, self._newcomers(r, before, neighbours, askers))
                 for r in records
@@ -248,19 +248,6 @@ class Repair:
         return [
             c.node_id for c in islice(limit_per_subnet(takers, self._table.subnet_of), record.replication)
         ]
-
-
-async def _groups_of_pages(pages: AsyncIterator[Sequence[Record]]) -> AsyncIterator[list[Record]]:
-    """Yield the records of PAGES_AT_ONCE pages at a time."""
-    records: list[Record] = []
-    count = 0
-    async for page in pages:
-        records += page
-        count += 1
-        if not count % PAGES_AT_ONCE:
-            yield records
-            records = []
-    yield records
 
 
 def _is_large(record: Record) -> bool:

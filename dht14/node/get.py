@@ -24,6 +24,7 @@ from dht14.kademlia.parameters import (
     CONTENT_SPARES_NEAR,
     FIRST_READ_TIMEOUT,
     GROUP,
+    LATE_SECONDS,
     OPERATION_TIMEOUT,
     REPLICATION,
     SPARES_FAR,
@@ -47,10 +48,8 @@ DISTRUST_TTL, MAX_DISTRUSTED = 600.0, 1_024
 """How long a holder that did not send an advertised value is distrusted (seconds), and how many are
 remembered. What it advertises counts only if there is nothing else."""
 
-
-LATE_SECONDS, MAX_LATE = 1.0, 3
-"""A search that ends so much later than it must has stood still with its process: its calls have failed
-unheard. Then it is made again, at most so many times."""
+MAX_SEARCHES = 3
+"""How often a search is made that stands still with its process."""
 
 
 class GetObserver(Protocol):
@@ -144,7 +143,7 @@ class RecordReader:
         """As `find`. `known`: what an earlier search has found."""
         clock = self._lookups.clock
         timeout = deadline - clock.seconds()
-        for _ in range(MAX_LATE):
+        for _ in range(MAX_SEARCHES):
             replies = self._replies(key, own, content, exhaustive)
             if known is not None:
                 replies.quorum.add(known, None)

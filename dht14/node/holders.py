@@ -10,7 +10,7 @@ from twisted.python.failure import Failure
 from dht14.kademlia.candidate import CandidateState
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.lookup import Lookup, Purpose
-from dht14.kademlia.parameters import GROUP, MAX_INLINE_VALUE, QUORUM, SPARE_COPIES, K
+from dht14.kademlia.parameters import GROUP, LATE_SECONDS, MAX_INLINE_VALUE, QUORUM, SPARE_COPIES, K
 from dht14.kademlia.subnet_limits import limit_per_subnet
 from dht14.node.lookups import Lookups, nodes_replied
 from dht14.node.republish_times import RepublishTimes
@@ -23,10 +23,6 @@ from dht14.wire.messages import FindNode, Store, fingerprint
 MAX_KNOWN = 4 * K
 """The nearest contacts of the table that may be asked to hold a record, where some of the nearest K do not
 answer or hold no values. Half of them may be dead, or behind a partition."""
-
-LATE_SECONDS = 1.0
-"""A put that ends so much later than it must has stood still with its process: its calls have failed unheard,
-and those that were called can be reached."""
 
 
 @frozen

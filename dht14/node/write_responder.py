@@ -19,10 +19,10 @@ from dht14.records.version_floors import Floor
 from dht14.security.shares import Priority, SharedRateLimiter
 from dht14.security.subnets import Scope, counted_subnet, parties_of
 from dht14.security.tickets import Tickets
-from dht14.wire.inventory import InventoryEntry
 from dht14.wire.messages import (
     NO_TICKET,
     Inventory,
+    InventoryEntry,
     Lacking,
     Offer,
     Outranked,

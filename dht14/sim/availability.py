@@ -53,7 +53,10 @@ class NodeUptime:
 
 @define(eq=False)
 class Availability:
-    """The uptimes of all nodes that hold values, by node id. Times are true times."""
+    """The uptimes of all nodes that hold values, by node id. Times are true times.
+
+    What happens to other nodes, which have never come up here, is ignored.
+    """
 
     _uptimes: dict[int, NodeUptime] = field(factory=dict, init=False)
     _hostile: set[int] = field(factory=set, init=False)
@@ -66,18 +69,19 @@ class Availability:
 
     def went_down(self, node_id: int, now: float) -> None:
         """A node was killed, frozen or cut off."""
-        downtimes = self._uptimes[node_id].downtimes
-        if not downtimes or downtimes[-1][1] < inf:
-            downtimes.append((now, inf, False))
+        uptime = self._uptimes.get(node_id)
+        if uptime is not None and (not uptime.downtimes or uptime.downtimes[-1][1] < inf):
+            uptime.downtimes.append((now, inf, False))
 
     def disk_hung(self, node_id: int, now: float) -> None:
         """The disk of a node writes nothing any more: writes hang, or fail."""
-        self._uptimes[node_id].hangs.append((now, inf))
+        if (uptime := self._uptimes.get(node_id)) is not None:
+            uptime.hangs.append((now, inf))
 
     def disk_mended(self, node_id: int, now: float) -> None:
         """It writes again."""
-        hangs = self._uptimes[node_id].hangs
-        hangs[:] = [(hung, min(mended, now)) for hung, mended in hangs]
+        if (uptime := self._uptimes.get(node_id)) is not None:
+            uptime.hangs = [(hung, min(mended, now)) for hung, mended in uptime.hangs]
 
     def turned_hostile(self, node_id: int) -> None:
         """A node is hostile: no record is available from it."""

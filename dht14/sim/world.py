@@ -77,9 +77,9 @@ class World:
         """By number. `set_host` changes or adds one."""
         self._seed = seed
         self.availability = Availability()
+        """When each value-holding node was up."""
         self._leaving: set[VirtualNode] = set()
         """The nodes that have got their SIGTERM, and still hand over their records."""
-        """When each value-holding node was up."""
         self._incarnations: Counter[int] = Counter()
         self._newcomers = 0
         self._past_node_seconds = 0.0
@@ -209,8 +209,7 @@ class World:
         self._past_node_seconds += self.clock.seconds() - node.started_at
         node.process.kill()
         self._leaving.discard(node)
-        if node.host.is_holder:
-            self.availability.went_down(node.contact.node_id, self.clock.seconds())
+        self.availability.went_down(node.contact.node_id, self.clock.seconds())
         for port in node.ports:
             self.network.remove(port)
         if node.host.disk is not None:
@@ -237,7 +236,7 @@ class World:
 
     def freeze(self, node: VirtualNode) -> None:
         """SIGSTOP."""
-        if node.running and node.host.is_holder:
+        if node.running:
             self.availability.went_down(node.contact.node_id, self.clock.seconds())
         node.process.freeze()
         for port in node.ports:
@@ -249,26 +248,23 @@ class World:
         if node.host.disk is None:
             return
         node.host.disk.hangs = True
-        if node.host.is_holder:
-            self.availability.disk_hung(node.contact.node_id, self.clock.seconds())
+        self.availability.disk_hung(node.contact.node_id, self.clock.seconds())
 
     def mend_disk(self, node: VirtualNode) -> None:
         """Let the disk of a node's host write again."""
         if node.host.disk is None:
             return
         node.host.disk.hangs = False
-        if node.host.is_holder:
-            self.availability.disk_mended(node.contact.node_id, self.clock.seconds())
+        self.availability.disk_mended(node.contact.node_id, self.clock.seconds())
 
     def set_disk(self, node: VirtualNode, fault: DiskFault | None, flush_seconds: float) -> None:
         """Let all writes to the disk of a node's host fail from now on, or let them take this long."""
         if node.host.disk is None:
             return
         node.host.disk.fault, node.host.disk.flush_seconds = fault, flush_seconds
-        if node.host.is_holder:
-            self.availability.disk_mended(node.contact.node_id, self.clock.seconds())
-            if fault is not None:
-                self.availability.disk_hung(node.contact.node_id, self.clock.seconds())
+        self.availability.disk_mended(node.contact.node_id, self.clock.seconds())
+        if fault is not None:
+            self.availability.disk_hung(node.contact.node_id, self.clock.seconds())
 
     def set_clock(self, node: VirtualNode, skew: float) -> None:
         """Set the wall clock of a node's host `skew` seconds ahead, now and for later processes."""

@@ -1,4 +1,4 @@
-"""The entries of an INVENTORY: what a node says of each record that it holds, in a fixed number of bytes.
+"""Packs and unpacks the entries of an INVENTORY: the same number of bytes for each.
 
 `key 32 | mark 8 | seconds to live u32 | replication u8`, one after another.
 """
@@ -6,30 +6,16 @@
 from collections.abc import Iterable
 from struct import Struct
 
-from attrs import frozen
-
 from dht14.errors import Malformed
 from dht14.kademlia.keyspace import id_from_bytes, id_to_bytes
 from dht14.kademlia.parameters import MAX_REPLICATION
+from dht14.wire.messages import MARK_BYTES, MAX_TTL_MS, InventoryEntry
 
-MARK_BYTES = 8
 MAX_ENTRIES = 24
 """As many as fit a datagram."""
-MAX_TTL_SECONDS = 7 * 86_400
+MAX_TTL_SECONDS = MAX_TTL_MS // 1000
 
 _ENTRY = Struct(f">32s{MARK_BYTES}sIB")
-
-
-@frozen
-class InventoryEntry:
-    """A record that the sender holds."""
-
-    key: int
-    mark: bytes
-    """By `mark_of`."""
-    ttl_seconds: int
-    """Whole seconds that it still has to live; 0: less than one."""
-    replication: int
 
 
 def pack_entries(entries: Iterable[InventoryEntry]) -> bytes:

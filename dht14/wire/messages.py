@@ -8,13 +8,13 @@ from attrs import field, frozen
 from dht14.kademlia.contact import Address, Contact
 from dht14.records.store import Refusal
 from dht14.security.tickets import TICKET_BYTES
-from dht14.wire.inventory import MARK_BYTES, MAX_TTL_SECONDS, InventoryEntry
 
-MAX_TTL_MS = MAX_TTL_SECONDS * 1000
+MAX_TTL_MS = 7 * 86_400_000
 MAX_VERSION = (1 << 63) - 1
 MAX_TIME_MS = (1 << 48) - 1
 FINGERPRINT_BITS = 64
 DIGEST_BYTES = 32
+MARK_BYTES = 8
 NOTHING_HELD = bytes(MARK_BYTES)
 """The mark of a key without a record."""
 MAX_LEASE_MS = 600_000
@@ -210,6 +210,18 @@ class Resync:
 @frozen
 class Resynced:
     """Says that the sender has offered all of its records that the node should hold."""
+
+
+@frozen
+class InventoryEntry:
+    """A record that the sender of an INVENTORY holds."""
+
+    key: int
+    mark: bytes
+    """By `mark_of`."""
+    ttl_seconds: int
+    """Whole seconds that it still has to live; 0: less than one."""
+    replication: int
 
 
 @frozen

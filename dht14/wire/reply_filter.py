@@ -12,8 +12,7 @@ from attrs import evolve, fields
 from dht14.kademlia.contact import Address, Contact
 from dht14.records.store import Refusal
 from dht14.security.subnets import is_private
-from dht14.wire.inventory import InventoryEntry
-from dht14.wire.messages import Message, Ping, Request
+from dht14.wire.messages import InventoryEntry, Message, Ping, Request
 from dht14.wire.schema import SCHEMA, MessageSchema
 
 Filter = Callable[[Any], Message]

@@ -18,10 +18,11 @@ from dht14.records.store import Refusal
 from dht14.security.identity import VerifyProof
 from dht14.security.tickets import TICKET_BYTES
 from dht14.wire.contacts import pack_address, pack_contacts, unpack_address, unpack_contacts
-from dht14.wire.inventory import MARK_BYTES, MAX_ENTRIES, InventoryEntry, pack_entries, unpack_entries
+from dht14.wire.inventory import MAX_ENTRIES, pack_entries, unpack_entries
 from dht14.wire.messages import (
     DIGEST_BYTES,
     FINGERPRINT_BITS,
+    MARK_BYTES,
     MAX_CONTACTS_BYTES,
     MAX_LEASE_MS,
     MAX_SOFTWARE_BYTES,
@@ -35,6 +36,7 @@ from dht14.wire.messages import (
     FindNode,
     FindValue,
     Inventory,
+    InventoryEntry,
     Lacking,
     Lapsed,
     LargeValue,

@@ -4,7 +4,7 @@ from twisted.internet.defer import Deferred
 
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.parameters import HARD_TIMEOUT
-from dht14.maintenance.repair import MAX_LOOKS_WAITED, MAX_UNANSWERED, REPAIRS_AT_ONCE, RESEND_WINDOW, Repair
+from dht14.maintenance.repair import MAX_LOOKS_WAITED, MAX_VAIN_OFFERS, REPAIRS_AT_ONCE, RESEND_WINDOW, Repair
 from dht14.node.resync_state import MAX_SERVES, SERVE_SPACING
 from dht14.records.record import Record
 from dht14.records.store import Refusal
@@ -298,7 +298,7 @@ class RepairTests(HoldersTestCase):
         newcomer = self.newcomer(0)
         answer = self.ignore(newcomer, Offer)
         self.look()
-        self.assertLessEqual(self.asked(Offer), 3 * (REPAIRS_AT_ONCE + MAX_UNANSWERED))
+        self.assertLessEqual(self.asked(Offer), 3 * (REPAIRS_AT_ONCE + MAX_VAIN_OFFERS))
         newcomer.answer = answer
         self.look()
         self.assertEqual([self.holders(record) for record in records], 100 * [[1, 2, 3, 0]])

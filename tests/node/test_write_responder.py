@@ -18,10 +18,11 @@ from dht14.records.signing import verify_signature
 from dht14.records.store import Outcome, Refusal, Verdict
 from dht14.security.subnets import public_subnet
 from dht14.sim.memory_store import RECORD_OVERHEAD, MemoryStore
-from dht14.wire.inventory import MAX_ENTRIES, InventoryEntry
+from dht14.wire.inventory import MAX_ENTRIES
 from dht14.wire.messages import (
     FindValue,
     Inventory,
+    InventoryEntry,
     Lacking,
     Offer,
     Outranked,

@@ -16,9 +16,10 @@ from dht14.session.handshake import ACCEPT_PREFIX_BYTES
 from dht14.session.session import MIN_DATA_BYTES
 from dht14.wire.contacts import first_fitting, pack_contacts
 from dht14.wire.datagram import RPC_ID_BYTES, decode, encode
-from dht14.wire.inventory import MARK_BYTES, MAX_ENTRIES, MAX_TTL_SECONDS, InventoryEntry
+from dht14.wire.inventory import MAX_ENTRIES, MAX_TTL_SECONDS
 from dht14.wire.messages import (
     FINGERPRINT_BITS,
+    MARK_BYTES,
     MAX_LEASE_MS,
     MAX_SOFTWARE_BYTES,
     MAX_TIME_MS,
@@ -31,6 +32,7 @@ from dht14.wire.messages import (
     FindNode,
     FindValue,
     Inventory,
+    InventoryEntry,
     Lacking,
     Lapsed,
     LargeValue,

@@ -1,13 +1,8 @@
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.errors import Malformed
-from dht14.wire.inventory import (
-    MAX_ENTRIES,
-    MAX_TTL_SECONDS,
-    InventoryEntry,
-    pack_entries,
-    unpack_entries,
-)
+from dht14.wire.inventory import MAX_ENTRIES, MAX_TTL_SECONDS, pack_entries, unpack_entries
+from dht14.wire.messages import InventoryEntry
 
 ENTRY = InventoryEntry(7, b"markmark", MAX_TTL_SECONDS, 20)
 

@@ -13,7 +13,6 @@ from dht14.kademlia.keyspace import id_to_bytes
 from dht14.records.store import Refusal
 from dht14.security.identity import Puzzle
 from dht14.wire.datagram import decode, encode
-from dht14.wire.inventory import InventoryEntry
 from dht14.wire.messages import (
     NO_TICKET,
     Announce,
@@ -22,6 +21,7 @@ from dht14.wire.messages import (
     FindNode,
     FindValue,
     Inventory,
+    InventoryEntry,
     Lacking,
     Lapsed,
     LargeValue,

@@ -29,7 +29,6 @@ class DuplicateIdentityDetector:
 
     _log_limiter: LogLimiter
     _to_itself: "deque[bytes]" = field(factory=lambda: deque(maxlen=MAX_RPC_IDS), init=False)
-
     _last: tuple[Address, float] | None = field(default=None, init=False)
     """Where another node was last met, and when."""
 

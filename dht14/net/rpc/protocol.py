@@ -8,7 +8,6 @@ sent when it answers.
 """
 
 import random
-from collections import deque
 from collections.abc import Callable
 from functools import partial
 from itertools import count
@@ -27,8 +26,9 @@ from dht14.net.log_limiter import LogLimiter
 from dht14.net.rpc.call import Call, CallStage
 from dht14.net.rpc.duplicate_identity import DuplicateIdentityDetector
 from dht14.net.rpc.metrics import METHODS, ReceivedRequests, RpcMetrics
-from dht14.net.rpc.pacing import MAX_WAIT, Pacing
+from dht14.net.rpc.pacing import Pacing
 from dht14.net.rpc.probe import ProbeProtocol
+from dht14.net.rpc.spared_calls import SparedCalls
 from dht14.net.rpc.standstill import StandstillDetector
 from dht14.node.deadline_queue import DeadlineQueue
 from dht14.node.network_clock import NetworkClock
@@ -95,8 +95,7 @@ class RpcProtocol(DatagramProtocol):
         self._standstill = standstill
         self._pacing = pacing
         self._pending: dict[bytes, Call] = {}
-        self._spared: dict[Address, deque[bytes]] = {}
-        """The ids of pending calls that were not sent, by address; some may have failed."""
+        self._spared = SparedCalls(self._pending)
         self._round_trips = RttEstimators()
         self._deadlines = DeadlineQueue(clock, self._pending, self._advance_call)
         self._stopped = False
@@ -162,10 +161,8 @@ class RpcProtocol(DatagramProtocol):
         slow_after, silent_after, state = call_timeouts
         call.stage, call.sent_at, call.silent_at = CallStage.SENT, now, now + silent_after
         if state is not PeerState.RESPONSIVE and not self._round_trips.may_call(address, now):
-            # It would be lost like the other call to this address that is under way: do not send it before
-            # that one is answered.
             call.counters.spared += 1
-            self._spared.setdefault(address, deque()).append(rpc_id)
+            self._spared.add(address, rpc_id)
         elif state is PeerState.SILENT:
             # It may have started anew since. Then it does not know our session, and would never answer in it.
             self._send_all(self._session.resend(call.target, call.payload, now), address)
@@ -210,7 +207,7 @@ class RpcProtocol(DatagramProtocol):
         elif call.stage is CallStage.SILENT:
             del self._pending[rpc_id]
             call.counters.failed += 1
-            self._forget_spared(address)
+            self._spared.forget_failed(address)
             call.observer.call_failed(call.contact)
         elif call.stage is CallStage.SLOW and call.silent_at <= now:
             call.stage = CallStage.SILENT
@@ -233,21 +230,9 @@ class RpcProtocol(DatagramProtocol):
             self._round_trips.was_slow(address)
             self._mark_slow(call)
 
-    def _forget_spared(self, address: Address) -> None:
-        """Forget the calls to this address that were never sent and have failed."""
-        spared = self._spared.get(address)
-        while spared and spared[0] not in self._pending:
-            spared.popleft()
-        if not spared:
-            self._spared.pop(address, None)
-
     def _send_spared(self, address: Address, now: float) -> None:
-        """Send the calls that were spared: the address answers again. Not those that have waited too long:
-        the remaining lifetime in them is not true any more."""
-        for rpc_id in self._spared.pop(address):
-            call = self._pending.get(rpc_id)
-            if call is None or now - call.sent_at > MAX_WAIT:
-                continue
+        """Send the calls that were spared: the address answers again."""
+        for call in self._spared.take(address, now):
             if self._pacing.reserve(address, now) == 0.0:
                 call.sent_at = now
                 self._send_all(self._session.resend(call.target, call.payload, now), address)
@@ -326,7 +311,7 @@ class RpcProtocol(DatagramProtocol):
             counters.slow += 1
         rtt = (now - call.sent_at) / call.round_trips
         self._round_trips.answered(sender.address, rtt)
-        if sender.address in self._spared:
+        if sender.address in self._spared.by_address:
             self._send_spared(sender.address, now)
         if isinstance(reply, Pong) and reply.time_ms:
             self._time.heard(sender.node_id, reply.time_ms / 1000, rtt)
@@ -367,7 +352,7 @@ class RpcProtocol(DatagramProtocol):
         self._stopped = True
         calls = list(self._pending.values())
         self._pending.clear()
-        self._spared.clear()
+        self._spared.by_address.clear()
         self._deadlines.clear()
         for call in calls:
             call.observer.call_failed(call.contact)
