@@ -32,7 +32,7 @@ from dht14.kademlia.parameters import (
     SUSPECTS_AT_ONCE,
     K,
 )
-from dht14.kademlia.ping_order import PingOrder
+from dht14.kademlia.ping_order import DISPUTE_SPACING, PingOrder
 from dht14.kademlia.sorted_ids import SortedIds
 from dht14.kademlia.subnet_limits import Subnet, SubnetOf, limit_per_subnet, unlimited
 
@@ -149,6 +149,11 @@ class RoutingTable:
         if bucket.count_in(subnet) >= SUBNET_IN_BUCKET:
             return False
         return sum(bucket.count_in(subnet) for bucket in self._buckets) < SUBNET_IN_TABLE
+
+    def disputed(self, key: int, now: float) -> None:
+        """A contact takes this node for a holder of the key, and this one knows too many that are nearer:
+        some of them may be dead."""
+        self._ping_order.disputed(key, now)
 
     def looked_up(self, target: int, now: float) -> None:
         """A lookup for `target` has ended: its range is fresh."""
@@ -320,7 +325,8 @@ class RoutingTable:
 
         These are suspects that were left alone for SUSPECT_INTERVAL; of the k nearest to us, which hold what
         we hold, the one heard of longest ago; of all contacts those heard of longest ago, enough that each
-        has its turn within about `spacing` seconds, and more when calls fail; and some of those lost.
+        has its turn within about `spacing` seconds, and more when calls fail; those near a key in dispute;
+        and some of those lost.
         """
         suspects = (self._entries[node_id] for node_id in self._suspects)
         to_ping = [entry for entry in suspects if now - entry.last_missed >= SUSPECT_INTERVAL][
@@ -333,6 +339,10 @@ class RoutingTable:
         in_turn = 1 + int(len(self) * LIVENESS_INTERVAL / spacing)
         count = in_turn + round(PROBES_IN_DOUBT * (1 - self._answering))
         to_ping += self._ping_order.first(count, self._entries)
+        key = self._ping_order.take_disputed()
+        near = () if key is None else self.closest(key, 2 * K, live_only=True)
+        asked_long_ago = (self._entries[contact.node_id] for contact in near)
+        to_ping += [entry for entry in asked_long_ago if now - entry.last_seen >= DISPUTE_SPACING]
         return list(dict.fromkeys([*(entry.contact for entry in to_ping), *self._lost.take_next(now)]))
 
     def stale_targets(self, now: float, interval: float, rng: random.Random) -> list[int]:

@@ -22,7 +22,7 @@ from dht14.kademlia.parameters import MAX_INLINE_VALUE
 from dht14.kademlia.routing_table import RoutingTable
 from dht14.kademlia.subnet_limits import limit_per_subnet
 from dht14.maintenance.inventories import DueRecord
-from dht14.maintenance.replicator import Replicator
+from dht14.maintenance.replicator import Offered, Replicator
 from dht14.maintenance.store_scan import scan
 from dht14.node.concurrency import run_limited
 from dht14.node.ports import Rpc
@@ -45,10 +45,10 @@ it."""
 PAGES_AT_ONCE = 16
 """Pages of the store that are compared at the same time: each group of them costs two round trips."""
 
-REPAIRS_AT_ONCE = 8
-"""Records that are offered at the same time."""
+REPAIRS_AT_ONCE = 32
+"""Records that are offered at the same time: over the internet one takes half a second."""
 
-OFFERS_OF_A_RECORD = 2
+OFFERS_OF_A_RECORD = 3
 """How often a record is offered to a contact that does not answer: of many records some offers are lost."""
 
 MAX_VAIN_OFFERS = REPAIRS_AT_ONCE
@@ -69,6 +69,8 @@ class _Answers:
 
     unheard: set[int] = field(factory=set)
     """The ids of those that left the offers of a record without an answer: they may lack it."""
+    not_near: set[int] = field(factory=set)
+    """The ids of those that do not take themselves for holders of a record."""
     _unanswered: dict[tuple[int, bool], int] = field(factory=dict)
     """Offers since the last answer, by id of the contact, and by whether the records are large."""
 
@@ -76,11 +78,13 @@ class _Answers:
         """Return whether the contact is still offered records of this size."""
         return self._unanswered.get((contact.node_id, _is_large(record)), 0) < MAX_VAIN_OFFERS
 
-    def came(self, record: Record, contacts: Iterable[Contact], unheard: Sequence[Contact]) -> None:
-        """A record was offered to these contacts; all have answered except for those in `unheard`."""
+    def came(self, record: Record, contacts: Iterable[Contact], offered: Offered) -> None:
+        """A record was offered to these contacts."""
+        self.not_near.update(contact.node_id for contact in offered.not_near)
         for contact in contacts:
             which = contact.node_id, _is_large(record)
-            self._unanswered[which] = self._unanswered.get(which, 0) + 1 if contact in unheard else 0
+            is_heard = contact not in offered.unheard
+            self._unanswered[which] = 0 if is_heard else self._unanswered.get(which, 0) + 1
 
 
 @define(eq=False)
@@ -104,9 +108,9 @@ class Repair:
     """Passes since the neighbours began to change."""
     _settled: tuple[Contact, ...] | None = field(default=None, init=False)
     """What the table returned as neighbours when they were last found unchanged."""
-    _unheard: Mapping[int, int] = field(factory=dict, init=False)
-    """The ids of the neighbours that left an offer of the last scan without an answer, and for how many scans
-    in a row they have done so."""
+    _missed: Mapping[int, int] = field(factory=dict, init=False)
+    """The ids of the neighbours that left an offer of the last scan without an answer, or took themselves for
+    too far from the key, and for how many scans in a row they have done so."""
     _again: set[int] = field(factory=set, init=False)
     """Those of them that are offered everything once more, as newcomers are."""
 
@@ -139,9 +143,9 @@ class Repair:
             self._waited += 1
             return
         before, self._before, self._waited, self._settled = self._before, neighbours, 0, None
-        unheard = await self._offer_records(before, neighbours)
-        self._unheard = {i: self._unheard.get(i, 0) + 1 for i in unheard}
-        self._again = {i for i, scans in self._unheard.items() if scans < MAX_SERVES}
+        answers = await self._offer_records(before, neighbours)
+        self._missed = {i: self._missed.get(i, 0) + 1 for i in answers.unheard | answers.not_near}
+        self._again = {i for i, scans in self._missed.items() if scans < MAX_SERVES}
         if self._again and before is None:
             self._before = None
 
@@ -150,7 +154,8 @@ class Repair:
 
     async def serve_askers(self) -> None:
         """Offer the contacts that have sent RESYNC all records that they should hold, then send RESYNCED to
-        those that have answered all of these offers. The others are served again."""
+        those that have answered all of these offers. The others are served again, and so are those that have
+        no room: for what they were not offered they must not vote."""
         neighbours, began = self._neighbours(), self._clock.seconds()
         askers = self._resync_state.take_requests(neighbours, began)
         if not askers:
@@ -158,13 +163,13 @@ class Repair:
         for node_id in askers:
             self._replicator.returned(node_id)
         others = {node_id: contact for node_id, contact in neighbours.items() if node_id not in askers}
-        unheard = await self._offer_records(others, neighbours, askers)
+        unheard = (await self._offer_records(others, neighbours, askers)).unheard
         if self._before is not None:
             served = {i: contact for i, contact in neighbours.items() if i in askers and i not in unheard}
             self._before = {**self._before, **served}
             self._again -= served.keys()
         for node_id, contact in askers.items():
-            if node_id in unheard:
+            if node_id in unheard or not self._replicator.accepts_copies(node_id):
                 self._resync_state.not_served(contact, self._clock.seconds())
             elif not self._resync_state.has_asked_since(node_id, began + RESEND_WINDOW):
                 self._rpc.ask(contact, Resynced()).addErrback(self._not_told, contact)
@@ -178,9 +183,8 @@ class Repair:
         before: Mapping[int, Contact] | None,
         neighbours: Mapping[int, Contact],
         askers: Mapping[int, Contact] | None = None,
-    ) -> set[int]:
-        """Offer each record to its new holders: to all of them, or only to the `askers`. Return the ids of
-        those that left an offer without an answer."""
+    ) -> _Answers:
+        """Offer each record to its new holders: to all of them, or only to the `askers`."""
         began, given = self._clock.seconds(), 0
         answers = _Answers()
         async for records in scan(self._store, self._clock, PAGES_AT_ONCE):
@@ -201,7 +205,7 @@ class Repair:
                 records=given,
                 seconds=self._clock.seconds() - began,
             )
-        return answers.unheard
+        return answers
 
     async def _offer(self, record: Record, contacts: Sequence[Contact], answers: _Answers) -> None:
         """Offer a record to those of the contacts that still answer, and once more to those that did not."""
@@ -211,7 +215,7 @@ class Repair:
             if not asked:
                 break
             offered = await self._replicator.offer(record, asked)
-            answers.came(record, asked, offered.unheard)
+            answers.came(record, asked, offered)
             left = [contact for contact in left if contact not in asked or contact in offered.unheard]
         answers.unheard.update(contact.node_id for contact in left)
 
@@ -225,7 +229,10 @@ class Repair:
         """Return the new holders of the record, if this node must offer it to them."""
         own_id = self._table.own_id
         former = self._nearest(record, before or {})
-        remaining = [i for i in former if i == own_id or (i in neighbours and i not in self._again)]
+        remaining = [i for i in former if i != own_id and i in neighbours and i not in self._again]
+        # This node has the record, even if others were holders before it: when these die at once, it is the
+        # one that must not have waited for them.
+        remaining = sorted([*remaining, own_id], key=record.key.__xor__)
         is_known = before is None and self._republish_times.was_republished(record.key)
         if own_id not in remaining[:REPAIRERS] or is_known:
             return []

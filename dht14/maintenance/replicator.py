@@ -42,7 +42,7 @@ SendCopy = Callable[[Contact, Record, int], "Deferred[Reply]"]
 """Offers a copy of a record to a contact, and sends the value if the contact wants it. Takes the fingerprint
 of the key's neighbourhood; fires with `Stored`, `Outranked` or `Refused`, or fails with `CallFailed`."""
 
-OF_THE_RECORD = frozenset({Refusal.VERSION, Refusal.INVALID})
+OF_THE_RECORD = frozenset({Refusal.VERSION, Refusal.INVALID, Refusal.NOT_NEAR})
 """Refusals that say nothing of other records."""
 
 REFUSAL_MEMORY = 600.0
@@ -65,6 +65,8 @@ class Offered:
     """How many have the record now, or a better one."""
     unheard: Sequence[Contact]
     """Those that have not answered in time."""
+    not_near: Sequence[Contact]
+    """Those that know too many nodes nearer to the key. Some of these may be dead, and they find out."""
 
 
 @define(eq=False)
@@ -126,21 +128,23 @@ class Replicator:
                 await ping_all(self._rpc, contacts, self._clock, CLOCK_TIMEOUT)  # Each PONG tells the time.
             if self._time.dated(record, len(self._table)) is not record:
                 return await self.offer(record, contacts)
+        unheard, not_near = list[Contact](), list[Contact]()
         ahead: Contact | None = None
         newest = -1
         for contact, reply in zip(contacts, replies, strict=True):
-            if isinstance(reply, Refused):
-                if reply.reason in OF_THE_RECORD:
-                    continue
-                self._refused_at.renew(contact.node_id, self._clock.seconds())
+            if reply is None:
+                unheard.append(contact)
+            elif isinstance(reply, Refused):
+                if reply.reason is Refusal.NOT_NEAR:
+                    not_near.append(contact)
+                if reply.reason not in OF_THE_RECORD:
+                    self._refused_at.renew(contact.node_id, self._clock.seconds())
             elif isinstance(reply, Outranked) and reply.version > newest:
                 ahead, newest = contact, reply.version
         if ahead is not None:
             await self._fetch_newer(record.key, ahead)
-        return Offered(
-            sum(isinstance(reply, Stored | Outranked) for reply in replies),
-            [contact for contact, reply in zip(contacts, replies, strict=True) if reply is None],
-        )
+        held = sum(isinstance(reply, Stored | Outranked) for reply in replies)
+        return Offered(held, unheard, not_near)
 
     async def offer_to(self, contact: Contact, record: Record) -> bool:
         """Offer the record to one contact. Return whether the contact has answered, whatever it said."""

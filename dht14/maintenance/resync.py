@@ -35,8 +35,8 @@ class _Round:
 
     pending: int
     """Contacts that have neither answered nor failed."""
-    is_served: bool = False
-    """Whether one of them goes through its records for this node."""
+    serving: int = 0
+    """Contacts that go through their records for this node."""
     silent: list[int] = field(factory=list)
     """The ids of those that have failed."""
 
@@ -65,6 +65,7 @@ class ResyncRequests:
         """Ask the neighbours, if this node was away and is back."""
         now = self._clock.seconds()
         self._resync_state.time_passed(now)
+        self._give_up_gone()
         stood_still = self._resync_state.take_standstill()
         if stood_still or self._table.is_cut_off or not self._table.has_live_contact():
             self._was_away = True
@@ -80,6 +81,23 @@ class ResyncRequests:
             else:
                 self._is_looking = True
                 self._look_around().addErrback(self._look_failed).addCallback(self._looked)
+
+    def _ask_again(self) -> None:
+        """Nobody brings what this node has missed: ask all at the next pass."""
+        self._was_away = True
+        self._resync_state.lost_touch(self._clock.seconds())
+
+    def _give_up_gone(self) -> None:
+        """Wait no longer for contacts that have left the table. If none is left that has brought anything,
+        ask again."""
+        awaited = self._resync_state.awaited
+        gone = [node_id for node_id in awaited if node_id not in self._table]
+        if self._last_round is None or self._last_round.pending or not gone:
+            return
+        if len(gone) == len(awaited) >= self._last_round.serving:
+            self._ask_again()
+        for node_id in gone:
+            self._resync_state.resynced(node_id)
 
     def _look_failed(self, failure: Failure) -> None:
         self.log.failure("To look up the neighbours has failed; this is a bug.", failure, event="resync.bug")
@@ -102,7 +120,7 @@ class ResyncRequests:
         if isinstance(reply, Refused):
             self._resync_state.resynced(contact.node_id)
         else:
-            asking.is_served = True
+            asking.serving += 1
         self._ended(asking)
 
     def _failed(self, failure: Failure, contact: Contact, asking: _Round) -> None:
@@ -116,9 +134,8 @@ class ResyncRequests:
         asking.pending -= 1
         if asking.pending or asking is not self._last_round:
             return
-        if asking.silent and not asking.is_served and not self._was_away:
-            self._was_away = True
-            self._resync_state.lost_touch(self._clock.seconds())
+        if asking.silent and not asking.serving and not self._was_away:
+            self._ask_again()
             return
         for node_id in asking.silent:
             self._resync_state.resynced(node_id)

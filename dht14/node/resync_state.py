@@ -78,6 +78,11 @@ class ResyncState:
         had_one, self._has_stood_still = self._has_stood_still, False
         return had_one
 
+    @property
+    def awaited(self) -> frozenset[int]:
+        """The ids of the contacts that have been asked and have not sent RESYNCED yet."""
+        return frozenset(self._awaited)
+
     def missed_writes(self, neighbours: Iterable[int], now: float) -> None:
         """This node was away, and waits for these neighbours. Without any, no copies are newer."""
         self._awaited = set(neighbours)

@@ -119,7 +119,7 @@ class WriteResponder:
         self, record: Record, request: Store | Offer, writer: Contact, now: float, respond: Respond
     ) -> None:
         nearer = self._nearer(request, writer)
-        refusal = self._refusal(request) or self._flaw(record, request.copy, now)
+        refusal = self._refusal(request, writer, now) or self._flaw(record, request.copy, now)
         if self._store is None or refusal is not None:
             respond(self._refused(record.key, nearer, refusal, now))
             return
@@ -147,7 +147,7 @@ class WriteResponder:
         """Answer an OFFER: what became of the record, as far as that is known without its value; else that
         the value is wanted."""
         nearer = self._nearer(offer, writer)
-        refusal = self._refusal(offer)
+        refusal = self._refusal(offer, writer, now)
         if refusal is None and not is_possible(
             offer.key, offer.version, offer.owned, offer.digest, offer.length
         ):
@@ -203,7 +203,7 @@ class WriteResponder:
 
     # Refusals
 
-    def _refusal(self, request: Store | Offer) -> Refusal | None:
+    def _refusal(self, request: Store | Offer, writer: Contact, now: float) -> Refusal | None:
         """Return why this node must not hold the key; None if it may. Any node may hold a cached copy."""
         if self._store is None:
             return Refusal.NO_VALUES
@@ -211,6 +211,8 @@ class WriteResponder:
             return Refusal.LEAVING
         widest = max(FAR_FACTOR * request.replication, REPLICATION)
         if request.replication and not self._neighbourhood.may_hold(request.key, widest):
+            if self._table.holds(writer):
+                self._table.disputed(request.key, now)
             return Refusal.NOT_NEAR
         return None
 

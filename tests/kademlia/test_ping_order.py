@@ -3,7 +3,7 @@ import random
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.kademlia.kbucket import Entry
-from dht14.kademlia.ping_order import PingOrder
+from dht14.kademlia.ping_order import DISPUTE_SPACING, PingOrder
 from tests.fakes import contact
 
 
@@ -32,6 +32,16 @@ class PingOrderTests(SynchronousTestCase):
             self.enter(node_id, float(node_id))
         self.entries[1].answered(self.entries[1].contact, 4.0, 0.1)
         self.assertEqual([self.first(1), self.first(3)], [[2], [2, 3, 1]])
+
+    def test_dispute(self) -> None:
+        """The key of a dispute is looked at once, and those of others only a while later."""
+        self.assertIsNone(self.order.take_disputed())
+        self.order.disputed(1, 0.0)
+        self.assertEqual([self.order.take_disputed(), self.order.take_disputed()], [1, None])
+        self.order.disputed(2, DISPUTE_SPACING - 1)
+        self.assertIsNone(self.order.take_disputed())
+        self.order.disputed(3, DISPUTE_SPACING)
+        self.assertEqual(self.order.take_disputed(), 3)
 
     def test_unresponsive(self) -> None:
         """One whose last call failed has no turn until it answers."""

@@ -335,6 +335,16 @@ class UpkeepTests(TableTestCase):
         self.assertEqual(due, oldest)
         self.assertIn(near, ids(self.table.closest(self.table.own_id, K)))
 
+    def test_dispute(self) -> None:
+        """Those near a key in dispute are pinged next, if they have not answered for a while."""
+        self.confirm(*range(200), now=50.0)
+        self.confirm(100, now=90.0)
+        self.table.disputed(100, 100.0)
+        near = sorted(range(200), key=(100).__xor__)[: 2 * K]
+        due = self.due(100.0)
+        self.assertEqual([node_id for node_id in near if node_id not in due], [100])
+        self.assertLess(len(self.due(105.0)), 5)
+
     def test_everybody_in_turn(self) -> None:
         """With an answer to each ping, all contacts are pinged in turn."""
         self.confirm(*range(30))

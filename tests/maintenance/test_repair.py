@@ -292,6 +292,30 @@ class RepairTests(HoldersTestCase):
         self.look()
         self.assertEqual(self.holders(self.record_), [2, 3, 5])
 
+    def test_holder_of_before(self) -> None:
+        """A node that has a record of which others have become the holders does not wait for them when they
+        die at once."""
+        record = self.record(key=0, value=b"of three", later=1)
+        self.give(record, self.cluster[3])
+        for _ in range(3):
+            self.leave(self.cluster[0])
+        self.look()
+        self.assertEqual(self.holders(record), [4, 5, 6])
+
+    def test_knows_of_no_deaths(self) -> None:
+        """A node that is a holder now, and does not know yet who has died, is offered the record again."""
+        successor = self.cluster[3]
+        answer = successor.answer
+        successor.answer = lambda request, sender: (
+            Refused((), Refusal.NOT_NEAR) if isinstance(request, Offer) else answer(request, sender)
+        )
+        self.leave(self.cluster[0])
+        self.look()
+        self.assertEqual(self.holders(self.record_), [2, 3])
+        successor.answer = answer
+        self.look(1)
+        self.assertEqual(self.holders(self.record_), [2, 3, 4])
+
     def test_dies_during_repair(self) -> None:
         """A newcomer that falls silent is offered no more records. When it is back it gets them all."""
         records = self.many(100)
@@ -368,10 +392,12 @@ class RepairTests(HoldersTestCase):
         )
         self.resynced(self.one)
         self.assertEqual(self.holders(missed), [2, 3])
+        self.assertEqual(self.asked(Resynced), len(self.cluster) - 3)
         self.one.answer = answer
         self.network.wait(SERVE_SPACING)
         self.resynced(self.one)
         self.assertEqual(self.holders(missed), [1, 2, 3])
+        self.assertEqual(self.asked(Resynced), len(self.cluster) - 1)
 
     def test_asks_again_meanwhile(self) -> None:
         """A node that has asked again while it was served is told only after its next turn: it may have been

@@ -3,7 +3,8 @@ from attrs import evolve
 from dht14.kademlia.keyspace import hash_id
 from dht14.maintenance.replicator import REFUSAL_MEMORY, Replicator
 from dht14.records.record import EXPIRY_SLACK, Record
-from dht14.wire.messages import FindValue, Offer, Outranked, Ping, Stored
+from dht14.records.store import Refusal
+from dht14.wire.messages import FindValue, Offer, Outranked, Ping, Refused, Stored
 from dht14.wire.messages import Store as StoreRequest
 from tests.node.holders import HoldersTestCase
 
@@ -49,6 +50,13 @@ class CopiesTests(HoldersTestCase):
         self.assertNotIn(bootstrap.contact, self.bring.replica_candidates(10))
         self.network.wait(REFUSAL_MEMORY)
         self.assertIn(bootstrap.contact, self.bring.replica_candidates(10))
+
+    def test_not_near(self) -> None:
+        """A node that takes itself for too far from one key is asked for others as before."""
+        self.cluster[1].answer = lambda request, sender: Refused((), Refusal.NOT_NEAR)
+        self.assertEqual(self.replicate(2), 2)
+        self.assertEqual(self.holders(self.record_), [1, 3, 4])
+        self.assertIn(self.cluster[1].contact, self.bring.replica_candidates(1))
 
     def test_bootstrap_node(self) -> None:
         """A node that says that it holds no values gets no offers, until it says otherwise."""

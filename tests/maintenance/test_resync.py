@@ -1,7 +1,7 @@
 from twisted.internet.defer import Deferred
 
 from dht14.kademlia.lookup import Lookup
-from dht14.kademlia.parameters import HARD_TIMEOUT
+from dht14.kademlia.parameters import HARD_TIMEOUT, MISSES_TO_DROP
 from dht14.maintenance.repair import Repair
 from dht14.maintenance.resync import ResyncRequests
 from dht14.wire.messages import Offer, Resync
@@ -209,6 +209,35 @@ class ResyncTests(HoldersTestCase):
             self.assertFalse(peer.resync_state.is_current)
             self.network.wait(5)
         self.assertTrue(peer.resync_state.is_current)
+
+    def test_dies_while_serving(self) -> None:
+        """A node that dies after it has said that it goes through its records is not waited for. If all have
+        died so, others are asked."""
+        self.resyncing.one_pass()
+        self.network.wait(1)
+        for peer in self.cluster[2:]:
+            self.one.resync_state.resynced(peer.contact.node_id)
+        self.assertFalse(self.one.resync_state.is_current)
+        self.drop(self.cluster[1], alive=self.cluster[2])
+        self.resyncing.one_pass()
+        self.assertTrue(self.one.resync_state.is_current)
+
+        self.one.resync_state.stood_still(self.network.clock.seconds())
+        self.resyncing.one_pass()
+        self.network.wait(1)
+        newcomer = self.network.peer(50)
+        for peer in self.cluster[1:]:
+            self.drop(peer, alive=newcomer)
+        self.resyncing.one_pass()
+        self.network.wait(1)
+        self.assertFalse(self.one.resync_state.is_current)
+        self.assertEqual([type(request) for request in newcomer.asked].count(Resync), 1)
+
+    def drop(self, peer: Peer, alive: Peer) -> None:
+        """Node 1 notices that this one is dead, and that the other one is alive."""
+        for turn in range(MISSES_TO_DROP):
+            self.one.table.failed(peer.contact, self.network.clock.seconds() + 2 * turn)
+            self.one.table.confirmed(alive.contact, self.network.clock.seconds(), LATENCY)
 
     def test_all_at_once(self) -> None:
         """If all stood still at once, all become current again, and no record is offered twice to one

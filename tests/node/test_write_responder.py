@@ -9,6 +9,7 @@ from dht14.kademlia.contact import Contact
 from dht14.kademlia.keyspace import hash_id
 from dht14.kademlia.neighbourhood import Neighbourhood
 from dht14.kademlia.parameters import REPLICATION, K
+from dht14.kademlia.ping_order import DISPUTE_SPACING
 from dht14.node.network_clock import TOLERANCE
 from dht14.node.republish_times import RepublishTimes
 from dht14.node.responder import Responder
@@ -174,6 +175,17 @@ class StoreTests(ResponderTestCase):
             late = self.store_request(0, version=VERSION + 1, replication=replication)
             self.assertIsInstance(self.ask(late), Refused)
             self.assertEqual(self.held(0).version, VERSION)
+
+    def test_dispute(self) -> None:
+        """A node that a contact takes for a holder, though it knows too many nearer ones, asks these whether
+        they are alive. It does not for a stranger."""
+        near = self.meet(*range(1, 9))
+        later = NOW + DISPUTE_SPACING
+        self.assertIsInstance(self.ask(self.store_request(0)), Refused)
+        self.assertLess(len(self.table.contacts_to_ping(later, 3600)), 5)
+        self.table.confirmed(ASKER, NOW, 0.01)
+        self.assertIsInstance(self.ask(self.store_request(0)), Refused)
+        self.assertLessEqual({*near}, {*self.table.contacts_to_ping(later, 3600)})
 
     def test_gone(self) -> None:
         """A node whose database file was removed can still read its records. It does not call them stored,
