@@ -160,7 +160,7 @@ class Script(Row):
 STORAGE = "tests.process.test_storage"
 SOAK = (r"^\d+ nodes, .* minutes: .*", "no promise broken")
 ROWS: tuple[Row, ...] = (
-    Simulation("P1", 15, "holders"),
+    Simulation("P1", 20, "holders", range(1, 6)),
     Simulation("P1", 1, "holders --nodes 60 --values 60"),
     Tests("P2", 60, "1,000 SIGKILLs", f"KILLS=1000 {STORAGE}.CrashTests"),
     Tests("P2", 2, "10 SIGKILLs of one node, then of 5 nodes", f"KILLS=10 {STORAGE}.CrashTests"),
