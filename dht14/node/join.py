@@ -137,10 +137,7 @@ class Join(Service):
                 return  # A cancelled DeferredList looks as if all its parts had failed.
             joined = self._node.table.has_live_contact()
             if joined and not self._joined:
-                self._extend_first_try()
-                neighbours = await self._node.find_nodes(self._node.own_id, named)
-                self._try_over(joined)
-                await self._fill_far_buckets(neighbours)
+                await self._enter(named)
                 began = self._clock.seconds()
             elif joined:
                 await self._look_up_unknown(named)
@@ -148,6 +145,13 @@ class Join(Service):
                 pauses = self._retries.pauses(self._rng)
             self._try_over(joined)
             await self._pause(began, next(pauses))
+
+    async def _enter(self, named: list[Contact]) -> None:
+        """Look up the neighbours, beginning with those that the seeds have named."""
+        self._extend_first_try()
+        neighbours = await self._node.find_nodes(self._node.own_id, named)
+        self._try_over(True)
+        await self._fill_far_buckets(neighbours)
 
     def _extend_first_try(self) -> None:
         if self._first_try_limit is not None and self._first_try_limit.active():

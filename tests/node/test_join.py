@@ -1,3 +1,4 @@
+import gc
 import itertools
 import random
 from collections.abc import Iterable
@@ -10,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.kademlia.contact import Address, Contact, Seed
 from dht14.kademlia.keyspace import shared_prefix
+from dht14.kademlia.lookup import Lookup
 from dht14.kademlia.parameters import HARD_TIMEOUT, K
 from dht14.node.join import (
     ALONE_INTERVAL,
@@ -123,6 +125,19 @@ def near_only(answer: Answer, request: Request, sender: Contact) -> Reply | None
 
 class JoinTests(JoinTestCase):
     """The way into the network."""
+
+    def test_memory(self) -> None:
+        """A node that has joined keeps nothing of the lookups that this took."""
+
+        def lookups() -> int:
+            gc.collect()
+            return sum(type(thing) is Lookup for thing in gc.get_objects())
+
+        before = lookups()
+        self.start(self.seed(self.cluster(30)[0]))
+        self.network.wait(60)
+        self.assertTrue(self.join.joined)
+        self.assertEqual(lookups(), before)
 
     def test_joins(self) -> None:
         """Through one seed a node gets to know its network, and says once that it has joined."""
