@@ -1,4 +1,4 @@
-"""The identity of a node: a key pair, and an id that costs proof of work. DESIGN 4.1.
+"""The identity of a node: a key pair, and an id that costs proof of work (docs/protocol.md, section 2.0.1).
 
 A proof is 48 bytes: `public key 32 | n1 u64 | n2 u64`. With T = "dht14/" and the name of the network, and
 H = SHA-256: the node id is `H(T "/id" | public key | n1)`. The static puzzle is solved when

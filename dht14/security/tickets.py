@@ -1,4 +1,4 @@
-"""Tickets: each permits one transfer over the bulk channel. DESIGN 4.4.
+"""Tickets: each permits one transfer over the bulk channel.
 
 A node gives a ticket to one peer inside its session, for one transfer of a known length, and takes it from
 the key of that peer only. So nobody can make this node read or send anything that it has not agreed to

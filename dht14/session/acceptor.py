@@ -1,4 +1,4 @@
-"""The responder's side of a handshake, before there is a session: cookies, pre-keys and limits. DESIGN 4.2.
+"""The responder's side of a handshake, before there is a session: cookies, pre-keys and limits.
 
 A HELLO leaves nothing behind here. The work for a FINISH grows with what it has proven: first that its sender
 receives at its address (cookie), then that the limits allow it now, then that it derived the key; only then

@@ -1,4 +1,4 @@
-"""Encrypted sessions: the handshakes of both sides, and the sessions that result from them. DESIGN 4.2.
+"""Encrypted sessions: the handshakes of both sides, and the sessions that result from them.
 
 The first answer of an unknown peer takes two round trips, every further one a single one. No message
 says that its sender has lost the keys: a node that hears nothing sends DATA and HELLO together the second

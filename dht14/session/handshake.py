@@ -1,4 +1,4 @@
-"""The bytes of a handshake, and the keys that result from it. DESIGN 4.2; docs/protocol.md has the tables.
+"""The bytes of a handshake (docs/protocol.md, section 2.0.2), and the keys that result from it.
 
 HELLO and CHALLENGE are in clear: they carry no secret, and nothing about the initiator. FINISH is sealed with
 a key that only the owner of the pre-key can derive, so nobody else sees the initiator's proof and signature.

@@ -1,4 +1,4 @@
-"""The initiator's side of a handshake: from a HELLO to the ACCEPT that ends it. DESIGN 4.2."""
+"""The initiator's side of a handshake: from a HELLO to the ACCEPT that ends it."""
 
 from attrs import define, field
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey

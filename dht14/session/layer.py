@@ -1,4 +1,4 @@
-"""The port of a session layer: who sent a datagram, and whether to believe it. DESIGN 4.2.
+"""The port of a session layer: who sent a datagram, and whether to believe it.
 
 A session layer has no socket, no timer and no clock. Datagrams go in, and the datagrams to send come out.
 `encrypted.EncryptedLayer` is for the internet; `plaintext.PlaintextLayer` is for trusted networks and for

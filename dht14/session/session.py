@@ -1,4 +1,4 @@
-"""One established session: two keys and two counters, which seal and open ACCEPT and DATA. DESIGN 4.2."""
+"""One established session: two keys and two counters, which seal and open ACCEPT and DATA."""
 
 from collections.abc import Callable
 from struct import Struct

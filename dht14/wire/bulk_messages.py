@@ -1,4 +1,4 @@
-"""The messages of the bulk channel, inside TLS. DESIGN 4.4.
+"""The messages of the bulk channel, inside TLS.
 
 The side that connected sends tickets of 16 bytes, one after the other. After a ticket of a WANTED it sends
 the value at once, with the length that the OFFER said. The other side answers each ticket with one frame,

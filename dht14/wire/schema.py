@@ -1,7 +1,7 @@
 """THE schema of the RPCs: the code of every message, the bounds of its fields, and the replies to it.
 
 A message is a CBOR array `[rpc id, code, field …]`. Requests have codes below 64, replies from 64 on.
-`SCHEMA` is the only list of them: encoder, decoder and `reply_filter` derive from it. DESIGN 4.3.
+`SCHEMA` is the only list of them: encoder, decoder and `reply_filter` derive from it.
 """
 
 from collections.abc import Callable, Mapping

@@ -1,4 +1,4 @@
-"""The steps of a node's start, and the API requests that wait for them. DESIGN 2.3.
+"""The steps of a node's start, and the API requests that wait for them.
 
 A node that has just started does not know what is stored and cannot store: its "not found" means nothing.
 GETs and PUTs therefore wait, within their own timeout, and only then fail with "not ready".

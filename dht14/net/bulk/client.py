@@ -1,4 +1,4 @@
-"""The client side of the bulk channel: a pool of kept-alive connections, one to a peer. DESIGN 4.4."""
+"""The client side of the bulk channel: a pool of kept-alive connections, one to a peer."""
 
 from collections import OrderedDict, deque
 from enum import Enum, auto

@@ -1,4 +1,4 @@
-"""The server side of the bulk channel: redeems tickets, receives values and sends them. DESIGN 4.4."""
+"""The server side of the bulk channel: redeems tickets, receives values and sends them."""
 
 from collections.abc import Callable
 from enum import Enum, auto

@@ -1,4 +1,4 @@
-"""TLS for the bulk channel: version 1.3 only; each side is identified by the raw key of its node. DESIGN 4.4.
+"""TLS for the bulk channel: version 1.3 only; each side is identified by the raw key of its node.
 
 Certificates only carry keys: each side has a self-signed one, whose names and dates mean nothing. The user of
 a connection compares the key when the handshake is over, before it sends anything.
