@@ -8,6 +8,7 @@ import socket
 from functools import lru_cache
 from hashlib import sha256
 from hmac import digest as hmac_digest
+from struct import Struct
 from typing import NamedTuple
 
 # X25519 imports it with the first key: in the middle of a handshake, where it fails if no descriptor is left.
@@ -39,7 +40,10 @@ AEAD_TAG_BYTES = 16
 HELLO_BYTES = 256
 HELLO_HEAD_BYTES = 1 + CID_BYTES + KEY_BYTES + HINT_BYTES
 CHALLENGE_HEAD_BYTES = 1 + CID_BYTES + COOKIE_BYTES
-CHALLENGE_BYTES = CHALLENGE_HEAD_BYTES + PROOF_BYTES + KEY_BYTES + EXPIRY_BYTES + SIGNATURE_BYTES
+_CHALLENGE = Struct(
+    f">x{CID_BYTES}s{COOKIE_BYTES}s{PROOF_BYTES}s{KEY_BYTES}s{EXPIRY_BYTES}s{SIGNATURE_BYTES}s"
+)
+CHALLENGE_BYTES = _CHALLENGE.size
 FINISH_HEAD_BYTES = 1 + CID_BYTES + COOKIE_BYTES + KEY_BYTES + PREKEY_NAME_BYTES
 FINISH_BYTES = FINISH_HEAD_BYTES + PROOF_BYTES + SIGNATURE_BYTES + AEAD_TAG_BYTES
 """The size of a FINISH without a request."""
@@ -130,10 +134,7 @@ class Challenge:
         """Take a CHALLENGE apart. Raises Malformed when it has another size."""
         if len(datagram) != CHALLENGE_BYTES:
             raise Malformed("a CHALLENGE of another size")
-        ends = [9, CHALLENGE_HEAD_BYTES, CHALLENGE_HEAD_BYTES + PROOF_BYTES]
-        ends += [ends[-1] + KEY_BYTES, ends[-1] + KEY_BYTES + EXPIRY_BYTES, CHALLENGE_BYTES]
-        parts = [datagram[start:end] for start, end in zip([1, *ends], ends, strict=False)]
-        return cls(datagram, *parts)
+        return cls(datagram, *_CHALLENGE.unpack(datagram))
 
     @property
     def made_at(self) -> float:
