@@ -15,7 +15,7 @@ from dht14.net.bulk import server as bulk_server
 from dht14.net.rpc import pacing, probe, standstill
 from dht14.node import deadline_queue, join
 from dht14.security import tickets
-from dht14.session import acceptor, encrypted, handshake, session, session_table
+from dht14.session import acceptor, encrypted, handshake, initiator, session, session_table
 
 TOP = Path(__file__).parent.parent
 API_PROMISE = 5.0
@@ -48,7 +48,7 @@ class TimeoutTests(SynchronousTestCase):
     def test_handshake(self) -> None:
         """A handshake is given up when no call waits for it any more, and resent before the soft timeout
         ends."""
-        self.assertLessEqual(parameters.HARD_TIMEOUT, encrypted.HANDSHAKE_TIMEOUT)
+        self.assertLessEqual(parameters.HARD_TIMEOUT, initiator.HANDSHAKE_TIMEOUT)
         self.assertLessEqual(encrypted.RESEND_AFTER, parameters.SOFT_TIMEOUT_UNKNOWN)
         self.assertLess(acceptor.COOKIE_LIFETIME, handshake.PREKEY_LIFETIME)
         self.assertLessEqual(2 * acceptor.PREKEY_ROTATION, handshake.PREKEY_LIFETIME)

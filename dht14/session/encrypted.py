@@ -25,8 +25,6 @@ from dht14.session.metrics import SessionMetrics
 from dht14.session.session import REKEY_AFTER, REKEY_PACKETS, Session
 from dht14.session.session_table import SessionTable
 
-HANDSHAKE_TIMEOUT = 3.0
-"""Seconds after which an unfinished handshake is given up; no call waits longer for its answer."""
 MAX_HANDSHAKES = 1_024
 """Handshakes of this node under way; another one replaces the oldest."""
 
@@ -122,7 +120,7 @@ class EncryptedLayer:
     def _send_handshake(self, target: Target, payload: bytes, now: float, resend_after: float) -> Datagrams:
         """Begin a handshake, or resend the latest datagram of the one under way."""
         initiator = self._initiators.get(target)
-        if initiator is not None and not 0 <= now - initiator.began_at < HANDSHAKE_TIMEOUT:
+        if initiator is not None and initiator.is_over(now):
             self._give_up(initiator)
             initiator = None
         if initiator is not None and now - initiator.sent_at < resend_after:
@@ -260,7 +258,7 @@ class EncryptedLayer:
         self.sessions.tidy(now)
         self._acceptor.tidy(now)
         for initiator in list(self._initiators.values()):
-            if not 0 <= now - initiator.began_at < HANDSHAKE_TIMEOUT:
+            if initiator.is_over(now):
                 self._give_up(initiator)
 
 

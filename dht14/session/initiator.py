@@ -9,6 +9,9 @@ from dht14.session import handshake as hs
 from dht14.session.layer import Target
 from dht14.session.session import Session
 
+HANDSHAKE_TIMEOUT = 3.0
+"""Seconds after which an unfinished handshake is given up; no call waits longer for its answer."""
+
 MAX_WAITING_REQUESTS = 64
 """Requests that wait for one handshake; further ones are lost."""
 
@@ -19,7 +22,7 @@ class Initiator:
 
     target: Target
     cid: bytes
-    began_at: float
+    _began_at: float
     datagram: bytes
     """The latest datagram, which a resend repeats unchanged: the HELLO, then the FINISH."""
     sent_at: float
@@ -41,6 +44,10 @@ class Initiator:
         ephemeral = private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
         hello = hs.hello(cid, ephemeral, target.node_id)
         return cls(target, cid, now, hello, now, private, ephemeral)
+
+    def is_over(self, now: float) -> bool:
+        """Return whether the handshake has taken too long."""
+        return not 0 <= now - self._began_at < HANDSHAKE_TIMEOUT
 
     def enqueue(self, request: bytes) -> None:
         """Let a request wait for the session, unless it waits already: a resend is the same bytes."""

@@ -11,7 +11,8 @@ from dht14.security.hello_limiter import HELLO_WINDOW, HELLOS_PER_ADDRESS
 from dht14.security.shares import TIERS, Priority
 from dht14.session import handshake as hs
 from dht14.session.acceptor import CHALLENGES_PER_SECOND, FINISHES_PER_SUBNET, PREKEY_ROTATION, Limits
-from dht14.session.encrypted import HANDSHAKE_TIMEOUT, MAX_HANDSHAKES
+from dht14.session.encrypted import MAX_HANDSHAKES
+from dht14.session.initiator import HANDSHAKE_TIMEOUT
 from dht14.session.layer import Target
 from dht14.session.session import ACCEPT_REPEAT_TIME, MAX_ACCEPT_REPEATS, MAX_AGE, REKEY_AFTER, REKEY_PACKETS
 from tests.session.pair import Pair, Side
