@@ -68,11 +68,11 @@ class IndependentPeerTests(SynchronousTestCase):
             self.ours.take(caller.finish(challenge, REQUEST), ITS_ADDRESS)
             peer = self.ours.peer
             assert peer is not None
-            self.assertEqual(caller.open(peer.answer(RESPONSE, self.ours.now)), RESPONSE)
+            self.assertEqual(caller.open(peer.seal(RESPONSE, self.ours.now)), RESPONSE)
             self.assertEqual(caller.observed[-6:], bytes([198, 51, 100, 2]) + (8000).to_bytes(2, "big"))
             for _ in range(3):
                 self.ours.take(caller.data(REQUEST), ITS_ADDRESS)
-                self.assertEqual(caller.open(peer.answer(RESPONSE, self.ours.now)), RESPONSE)
+                self.assertEqual(caller.open(peer.seal(RESPONSE, self.ours.now)), RESPONSE)
             self.assertEqual(peer.contact.proof, self.identity.proof)
             self.assertEqual(peer.contact.node_id.to_bytes(32, "big"), self.identity.node_id)
         self.assertEqual(self.ours.received, [REQUEST] * 8)

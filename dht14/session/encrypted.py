@@ -85,14 +85,14 @@ class EncryptedLayer:
             or session.contact.node_id != contact.node_id
         ):
             return None
-        return session.answer(payload, now)
+        return session.seal(payload, now)
 
     def reach(self, target: Target, payload: bytes, now: float) -> Datagrams:
         """As `SessionLayer.reach`."""
         session = self._usable_session(target, now)
         if session is None:
             return self._send_handshake(target, payload, now, RESEND_AFTER)
-        data = session.answer(payload, now)
+        data = session.seal(payload, now)
         if not session.needs_rekey(now):
             return (data,)
         same_node = evolve(target, node_id=session.contact.node_id)
@@ -104,7 +104,7 @@ class EncryptedLayer:
         if session is None:
             return self._send_handshake(target, payload, now, RESEND_GAP)
         # Either the datagram was lost, or the peer has forgotten the session. This cures both.
-        data = session.answer(payload, now)
+        data = session.seal(payload, now)
         same_node = evolve(target, node_id=session.contact.node_id)
         handshake = self._send_handshake(same_node, payload, now, RESEND_GAP)
         initiator = self._initiators.get(same_node)
@@ -231,7 +231,7 @@ class EncryptedLayer:
         self._hello_limiter.proved(contact.address)
         if accepted.request:
             return session, accepted.request, ()
-        return None, b"", (session.answer(b"", now),)
+        return None, b"", (session.seal(b"", now),)
 
     def _received_accept(self, datagram: bytes, address: Address, now: float) -> Received:
         initiator = self._initiators_by_cid.get(datagram[1:9])
@@ -250,7 +250,7 @@ class EncryptedLayer:
             self._give_up(initiator)
             self._prekey_clock.heard(session.contact.node_id, initiator.peer_time, now)
             self.sessions.add(session, now)
-            waiting = [session.answer(request, now) for request in initiator.take_waiting()]
+            waiting = [session.seal(request, now) for request in initiator.take_waiting()]
         return session, response, waiting
 
     def tidy(self, now: float) -> None:

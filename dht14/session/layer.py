@@ -44,8 +44,8 @@ class Peer(Protocol):
     def bucket(self) -> Bucket:
         """The limit of its requests."""
 
-    def answer(self, payload: bytes, now: float) -> bytes:
-        """Return the datagram that carries a reply to it."""
+    def seal(self, payload: bytes, now: float) -> bytes:
+        """Return the datagram that carries `payload` to it."""
 
 
 Received = tuple[Peer | None, bytes, Datagrams]

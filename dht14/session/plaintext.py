@@ -34,8 +34,8 @@ class PlaintextPeer:
     bucket: Bucket
     _head: bytes
 
-    def answer(self, payload: bytes, now: float) -> bytes:
-        """As `Peer.answer`."""
+    def seal(self, payload: bytes, now: float) -> bytes:
+        """As `Peer.seal`."""
         return self._head + payload
 
 

@@ -140,7 +140,7 @@ class Session:
         """Free the memory of the ciphers; one of the next packets makes them again."""
         self._encrypt = self._decrypt = None
 
-    def answer(self, payload: bytes, now: float) -> bytes:
+    def seal(self, payload: bytes, now: float) -> bytes:
         """Return the datagram that carries `payload` to the other side."""
         counter = self.sent
         self.sent = counter + 1

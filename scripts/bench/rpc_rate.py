@@ -163,7 +163,7 @@ class Handshakes:
             _, _, (finish,) = one.received(challenge, away, now)
             peer, _, _ = two.received(finish, home, now)
             assert peer is not None
-            one.received(peer.answer(b"response", now), away, now)
+            one.received(peer.seal(b"response", now), away, now)
         return succeed(HANDSHAKES / (time.process_time() - begun))
 
 

@@ -119,7 +119,7 @@ class Both:
         if what == HELLO:
             self.hello(data)
         elif what == ANSWER and self.session is not None and self.session_twin is not None:
-            ours = self.session.answer(data[:1_000], self.now)
+            ours = self.session.seal(data[:1_000], self.now)
             assert ours == self.session_twin.answer(data[:1_000])
         elif what in (DATA, DATA_CHANGED) and self.session is not None:
             self.data(what, data)

@@ -111,7 +111,7 @@ class Trial:
                 self.probe.answerer(data, self.now)
         elif what == BACK:
             if session := self.layer.sessions.by_address.get(CALLER_AT):
-                self.caller.open(session.answer(data, self.now))
+                self.caller.open(session.seal(data, self.now))
         else:
             self.call(what, data)
 

@@ -133,7 +133,7 @@ class Pair:
     def answer(self, side: Side, payload: bytes) -> None:
         """Let one side answer its latest payload."""
         assert side.peer is not None
-        self.carry(side, [side.peer.answer(payload, side.now)])
+        self.carry(side, [side.peer.seal(payload, side.now)])
 
     def exchange(self, side: Side, payload: bytes = b"request") -> bool:
         """Exchange a request and its answer, and return whether both arrived."""

@@ -146,7 +146,7 @@ class HandshakeTests(SynchronousTestCase):
             sent += self.one.take(sent.pop(0), self.one.address)
         assert self.one.peer is not None
         self.assertEqual(self.one.received, [b"request"])
-        sent = [self.one.peer.answer(b"reply", self.one.now)]
+        sent = [self.one.peer.seal(b"reply", self.one.now)]
         self.one.take(sent[0], self.one.address)
         self.assertEqual(self.one.received, [b"request", b"reply"])
         self.assertEqual(self.one.peer.contact.node_id, self.one.identity.node_id)
@@ -313,7 +313,7 @@ class SimultaneousTests(SynchronousTestCase):
             replies = list(other.take(datagram, side.address))
             if datagram[0] == FINISH:
                 assert other.peer is not None
-                replies.append(other.peer.answer(b"reply", other.now))
+                replies.append(other.peer.seal(b"reply", other.now))
             sent += [(other, reply) for reply in replies]
         for side in (one, two):
             self.assertEqual(sorted(side.received), [b"reply", b"request"])
@@ -363,9 +363,7 @@ class AgeTests(SynchronousTestCase):
         """After two hours neither side uses a session, even if the new handshake failed."""
         self.pair.passes = lambda datagram: datagram[0] != HELLO
         self.keep_busy(MAX_AGE - 300)
-        late = self.pair.one.layer.sessions.by_address[self.pair.two.address].answer(
-            b"late", self.pair.one.now
-        )
+        late = self.pair.one.layer.sessions.by_address[self.pair.two.address].seal(b"late", self.pair.one.now)
         self.pair.wait(300)
         self.pair.two.received.clear()
         self.pair.carry(self.pair.one, [late])
@@ -413,7 +411,7 @@ class HostileTests(SynchronousTestCase):
         self.two.take(finish, self.one.address)
         self.assertEqual(self.two.received, [b"request"])
         assert self.two.peer is not None
-        accept = self.two.peer.answer(b"reply", self.two.now)
+        accept = self.two.peer.seal(b"reply", self.two.now)
         self.refuses(self.one, self.two, accept)
         self.one.take(accept, self.two.address)
         (data,) = pair.to_send(self.one, b"more")

@@ -49,7 +49,7 @@ class PlaintextLayerTests(SynchronousTestCase):
         peer, opened, replies = layer(9).received(seal(node_id, payload), HOME, 0.0)
         assert peer is not None
         self.assertEqual((peer.contact, opened, replies), (contact_at(node_id, HOME), payload, ()))
-        self.assertEqual(peer.answer(payload, 0.0), seal(9, payload))
+        self.assertEqual(peer.seal(payload, 0.0), seal(9, payload))
 
     def test_too_short(self) -> None:
         """A datagram without a payload is none."""

@@ -31,16 +31,16 @@ class SessionTests(SynchronousTestCase):
         )
 
     def establish(self) -> None:
-        opened = self.initiator.open(self.responder.answer(b"", 0.0), 0.0)
+        opened = self.initiator.open(self.responder.seal(b"", 0.0), 0.0)
         assert opened is not None
         self.assertEqual(self.initiator.accepted(opened), b"")
-        self.assertEqual(self.responder.open(self.initiator.answer(b"", 0.0), 0.0), b"")
+        self.assertEqual(self.responder.open(self.initiator.seal(b"", 0.0), 0.0), b"")
         self.responder.confirmed()
 
     def test_accepts(self) -> None:
         """Before the first DATA the responder sends ACCEPTs, with its connection id and the address that it
         sees."""
-        accept = self.responder.answer(b"response", 0.0)
+        accept = self.responder.seal(b"response", 0.0)
         self.assertEqual(accept[:9], ACCEPT + INITIATOR_CID)
         opened = self.initiator.open(accept, 0.0)
         assert opened is not None
@@ -49,13 +49,13 @@ class SessionTests(SynchronousTestCase):
     def test_data(self) -> None:
         """Afterwards both send DATA to the connection id of the other."""
         self.establish()
-        self.assertEqual(self.initiator.answer(b"x", 0.0)[:9], DATA + RESPONDER_CID)
-        self.assertEqual(self.responder.answer(b"x", 0.0)[:9], DATA + INITIATOR_CID)
+        self.assertEqual(self.initiator.seal(b"x", 0.0)[:9], DATA + RESPONDER_CID)
+        self.assertEqual(self.responder.seal(b"x", 0.0)[:9], DATA + INITIATOR_CID)
 
     def test_counters(self) -> None:
         """No counter is used twice, by ACCEPT and DATA together."""
         self.establish()
-        counters = [self.responder.answer(b"x", 0.0)[9:17] for _ in range(20)]
+        counters = [self.responder.seal(b"x", 0.0)[9:17] for _ in range(20)]
         self.assertEqual(counters, [number.to_bytes(8, "big") for number in range(1, 21)])
 
     def test_others_are_busy(self) -> None:
@@ -70,7 +70,7 @@ class SessionTests(SynchronousTestCase):
                 super().release_ciphers()
 
         self.establish()
-        first = self.responder.answer(b"first", 0.0)
+        first = self.responder.seal(b"first", 0.0)
         self.assertEqual(self.initiator.open(first, 0.0), b"first")
         bucket = TokenBucket(0, 1, 0.0)
         others = [
@@ -79,9 +79,9 @@ class SessionTests(SynchronousTestCase):
         ]
         for other in others:
             for _ in range(PACKETS_TO_KEEP):
-                other.answer(b"", 0.0)
+                other.seal(b"", 0.0)
         self.assertEqual(released, others[:1])
-        second = self.responder.answer(b"second", 0.0)
+        second = self.responder.seal(b"second", 0.0)
         self.assertNotEqual(first[9:17], second[9:17])
         self.assertEqual(self.initiator.open(second, 0.0), b"second")
         self.assertIsNone(self.initiator.open(first, 0.0))
@@ -89,7 +89,7 @@ class SessionTests(SynchronousTestCase):
     def test_not_back(self) -> None:
         """A side does not open its own packets."""
         self.establish()
-        self.assertIsNone(self.initiator.open(self.initiator.answer(b"x", 0.0), 0.0))
+        self.assertIsNone(self.initiator.open(self.initiator.seal(b"x", 0.0), 0.0))
 
     @settings(derandomize=True, deadline=None)
     @given(st.permutations(range(12)))
@@ -97,7 +97,7 @@ class SessionTests(SynchronousTestCase):
         """Each packet is taken once, in any order."""
         self.setUp()
         self.establish()
-        packets = [self.initiator.answer(b"%d" % number, 0.0) for number in range(12)]
+        packets = [self.initiator.seal(b"%d" % number, 0.0) for number in range(12)]
         for number in order:
             self.assertEqual(self.responder.open(packets[number], 0.0), b"%d" % number)
         self.assertEqual([self.responder.open(packet, 0.0) for packet in packets], [None] * 12)
@@ -105,7 +105,7 @@ class SessionTests(SynchronousTestCase):
     def test_window(self) -> None:
         """A packet that is a window behind is not taken; one that is less behind is."""
         self.establish()
-        packets = [self.initiator.answer(b"%d" % number, 0.0) for number in range(WINDOW + 1)]
+        packets = [self.initiator.seal(b"%d" % number, 0.0) for number in range(WINDOW + 1)]
         self.responder.open(packets[-1], 0.0)
         self.assertIsNone(self.responder.open(packets[0], 0.0))
         self.assertEqual(self.responder.open(packets[1], 0.0), b"1")
@@ -113,7 +113,7 @@ class SessionTests(SynchronousTestCase):
     def test_refused(self) -> None:
         """After two hours nothing is opened, however busy the session was."""
         self.establish()
-        packet = self.initiator.answer(b"x", 0.0)
+        packet = self.initiator.seal(b"x", 0.0)
         self.assertIsNone(self.responder.open(packet, MAX_AGE))
         self.assertTrue(self.responder.is_over(MAX_AGE))
 
@@ -125,5 +125,5 @@ class SessionTests(SynchronousTestCase):
         """What is longer than any datagram is not taken, however authentic."""
         self.establish()
         longest = bytes(MAX_DATAGRAM - MIN_DATA_BYTES)
-        self.assertIsNone(self.responder.open(self.initiator.answer(longest + b"x", 0.0), 0.0))
-        self.assertEqual(self.responder.open(self.initiator.answer(longest, 0.0), 0.0), longest)
+        self.assertIsNone(self.responder.open(self.initiator.seal(longest + b"x", 0.0), 0.0))
+        self.assertEqual(self.responder.open(self.initiator.seal(longest, 0.0), 0.0), longest)

@@ -85,10 +85,10 @@ class SessionTableTests(SynchronousTestCase):
         session, other = (self.make(7, number, 0.0, number == 1) for number in (1, 2))
         for one in (session, other):
             self.sessions.add(one, 0.0)
-        first = other.answer(b"first", 0.0)
+        first = other.seal(b"first", 0.0)
         session.accepted(session.open(first, 0.0) or b"")
         self.sessions.tidy(REST_AFTER)
-        second = other.answer(b"second", REST_AFTER)
+        second = other.seal(b"second", REST_AFTER)
         self.assertNotEqual(first[9:17], second[9:17])
         opened = session.open(second, REST_AFTER)
         assert opened is not None

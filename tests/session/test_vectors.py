@@ -74,13 +74,13 @@ def made_here() -> dict[str, str]:
     _, _, (finish,) = one.received(challenge, RESPONDER, NOW)
     peer, request, _ = two.received(finish, INITIATOR, NOW)
     assert peer is not None and request == PING
-    accept = peer.answer(PONG, NOW)
+    accept = peer.seal(PONG, NOW)
     answerer, response, _ = one.received(accept, RESPONDER, NOW)
     assert answerer is not None and response == PONG
     data = one.seal(answerer.contact, PING, NOW)
     assert data is not None
     assert two.received(data, INITIATOR, NOW)[1] == PING
-    back = peer.answer(PONG, NOW)
+    back = peer.seal(PONG, NOW)
     values = fixed | {
         "proof of the initiator": one._identity.proof,
         "proof of the responder": two._identity.proof,

@@ -345,7 +345,7 @@ class RpcProtocol(DatagramProtocol):
             self.metrics.refusals_sent[reply.reason] += 1
         else:
             counters.answered += 1
-        self._send(asker.answer(encode(rpc_id, reply), self._seconds()), asker.contact.address)
+        self._send(asker.seal(encode(rpc_id, reply), self._seconds()), asker.contact.address)
 
     def stop(self) -> None:
         """Fail all pending calls now, and later ones at once."""
