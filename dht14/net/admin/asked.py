@@ -24,16 +24,16 @@ def asked_key(parse_key: ParseKey, text: str) -> int:
         raise HttpError(400, str(error)) from None
 
 
-def asked_storage(call: AdminCall) -> tuple[int, int]:
-    """Return the time to live in seconds and the copies that a request asks for; 0 for the defaults. Raises
-    `HttpError`."""
-    ttl = whole_number(call, "ttl", 0, 0, MAX_TTL)
-    return ttl, whole_number(call, "replication", 0, 0, MAX_REPLICATION)
+def asked_storage(given: Mapping[str, str]) -> tuple[int, int]:
+    """Return the time to live in seconds and the copies that the parameters of a request ask for; 0 for the
+    defaults. Raises `HttpError`."""
+    ttl = whole_number(given, "ttl", 0, 0, MAX_TTL)
+    return ttl, whole_number(given, "replication", 0, 0, MAX_REPLICATION)
 
 
 def page_of_list(call: AdminCall, read: Callable[[str, int], Mapping[str, Any]]) -> Answer:
     """Answer with at most `limit` items behind a cursor; `read` takes both. Raises `HttpError`."""
-    limit = whole_number(call, "limit", 100, 1, MAX_PAGE)
+    limit = whole_number(call.parameters, "limit", 100, 1, MAX_PAGE)
     try:
         return Answer.of_json(read(call.parameters.get("after", ""), limit))
     except ValueError as error:

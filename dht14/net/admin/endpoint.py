@@ -1,7 +1,7 @@
 """One endpoint of the admin surface: checks a request once, at the border, and answers with JSON or bytes."""
 
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from difflib import get_close_matches
 from typing import Any
 
@@ -14,6 +14,8 @@ from twisted.web.server import NOT_DONE_YET, Request
 
 from dht14.net.admin.access import AccessRules
 from dht14.net.admin.view import NotStarted
+
+TOKEN_HINT = "Send 'Authorization: Bearer TOKEN' with the content of admin.token in the data directory."
 
 MAX_OPERATIONS = 32
 """Operations under way at once that cost other nodes something. The next one gets 429."""
@@ -55,7 +57,7 @@ class Answer:
         return cls(json.dumps(content, indent=1).encode() + b"\n", status=status, headers=headers or {})
 
 
-Respond = Callable[[AdminCall], Awaitable[Answer]]
+Respond = Callable[[AdminCall], Coroutine[Any, Any, Answer]]
 
 
 @frozen
@@ -102,7 +104,7 @@ class Endpoint(Resource):
             return NOT_DONE_YET
         if method.is_costly:
             self._limit.running += 1
-        running = Deferred.fromCoroutine(self._run(method, call))
+        running = Deferred.fromCoroutine(method.respond(call))
         request.notifyFinish().addErrback(lambda _: running.cancel())
         running.addBoth(self._finish, request, method)
         return NOT_DONE_YET
@@ -119,9 +121,7 @@ class Endpoint(Resource):
             )
         if method.needs_token:
             check_token(request, self._rules)
-        segments = tuple(part.decode("utf-8", "surrogateescape") for part in request.postpath or ())
-        if len(segments) != method.segments or not all(segments):
-            raise HttpError(404, "no such page", "GET /openapi.json lists all pages.")
+        segments = path_segments(request, method.segments)
         if method.is_costly and self._limit.running >= MAX_OPERATIONS:
             raise HttpError(
                 429, f"{MAX_OPERATIONS} operations are under way", "Try again.", {"Retry-After": "1"}
@@ -129,9 +129,6 @@ class Endpoint(Resource):
         assert request.content is not None
         given = parameters(request, method.parameters)
         return method, AdminCall(segments, given, request.content.read())
-
-    async def _run(self, method: Method, call: AdminCall) -> Answer:
-        return await method.respond(call)
 
     def _finish(self, result: Answer | Failure, request: Request, method: Method) -> None:
         if method.is_costly:
@@ -164,15 +161,19 @@ def check_sender(request: Request, rules: AccessRules) -> None:
         raise HttpError(403, "a page of another origin sent this request")
 
 
-def check_token(request: Request, rules: AccessRules) -> None:
+def check_token(request: Request, rules: AccessRules, hint: str = TOKEN_HINT) -> None:
     """Refuse who has no token where one is asked for. Raises `HttpError`."""
     if not rules.accepts_token(header(request, b"authorization")):
-        raise HttpError(
-            401,
-            "the token is missing or wrong",
-            "Send 'Authorization: Bearer TOKEN' with the content of admin.token in the data directory.",
-            {"WWW-Authenticate": "Bearer"},
-        )
+        raise HttpError(401, "the token is missing or wrong", hint, {"WWW-Authenticate": "Bearer"})
+
+
+def path_segments(request: Request, count: int) -> tuple[str, ...]:
+    """Return the segments of the path behind that of the endpoint. Raises `HttpError` unless there are
+    `count`, none of them empty."""
+    segments = tuple(part.decode("utf-8", "surrogateescape") for part in request.postpath or ())
+    if len(segments) != count or not all(segments):
+        raise no_such_page()
+    return segments
 
 
 def parameters(request: Request, known: frozenset[str]) -> dict[str, str]:
@@ -192,12 +193,7 @@ def parameters(request: Request, known: frozenset[str]) -> dict[str, str]:
     return given
 
 
-def whole_number(call: AdminCall, name: str, default: int, low: int, high: int) -> int:
-    """Return a parameter that is a whole number from `low` to `high`. Raises `HttpError`."""
-    return whole_parameter(call.parameters, name, default, low, high)
-
-
-def whole_parameter(given: Mapping[str, str], name: str, default: int, low: int, high: int) -> int:
+def whole_number(given: Mapping[str, str], name: str, default: int, low: int, high: int) -> int:
     """Return one of the parameters as a whole number from `low` to `high`. Raises `HttpError`."""
     text = given.get(name)
     if text is None:
@@ -205,6 +201,11 @@ def whole_parameter(given: Mapping[str, str], name: str, default: int, low: int,
     if not text.isascii() or not text.isdigit() or not low <= int(text) <= high:
         raise HttpError(400, f"{name} must be a whole number from {low} to {high}")
     return int(text)
+
+
+def no_such_page() -> HttpError:
+    """The refusal of a path that names nothing."""
+    return HttpError(404, "no such page", "GET /openapi.json lists all pages.")
 
 
 def not_started() -> HttpError:
@@ -235,9 +236,14 @@ def error_answer(error: HttpError) -> Answer:
     return Answer.of_json(content, error.status, error.headers)
 
 
+def is_over(request: Request) -> bool:
+    """Whether the request is answered, or its client has gone."""
+    return bool(request._disconnected or request.finished)
+
+
 def write(request: Request, answer: Answer) -> None:
     """Send an answer, unless the client has gone."""
-    if request._disconnected or request.finished:
+    if is_over(request):
         return
     request.setResponseCode(answer.status)
     request.setHeader(b"Content-Type", answer.content_type.encode())

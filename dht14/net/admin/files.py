@@ -22,7 +22,6 @@ from dht14.files.upload import FileUpload
 from dht14.net.admin.access import AccessRules
 from dht14.net.admin.asked import asked_storage
 from dht14.net.admin.endpoint import (
-    AdminCall,
     Answer,
     HttpError,
     check_sender,
@@ -30,7 +29,9 @@ from dht14.net.admin.endpoint import (
     error_answer,
     failure_answer,
     header,
+    is_over,
     parameters,
+    path_segments,
     write,
 )
 from dht14.net.admin.refusals import MISSING, REFUSED
@@ -122,8 +123,7 @@ class FileTransfers(Resource):
         """Begin to store a body whose head has come. Raises `HttpError`."""
         self._admit(request)
         request.args = parse_qs(uri.partition(b"?")[2], keep_blank_values=True)
-        call = AdminCall((), parameters(request, frozenset({"ttl", "replication"})), b"")
-        ttl, replication = asked_storage(call)
+        ttl, replication = asked_storage(parameters(request, frozenset({"ttl", "replication"})))
         incoming = IncomingFile(request)
         store = ViewStore(self._view, self._clock, ttl, replication)
         self.running += 1
@@ -184,10 +184,7 @@ class FileTransfers(Resource):
         return NOT_DONE_YET
 
     def _key(self, request: Request) -> bytes:
-        segments = request.postpath or []
-        if len(segments) != 1 or not segments[0]:
-            raise HttpError(404, "no such page", "GET /openapi.json lists all pages.")
-        text = segments[0].decode("utf-8", "surrogateescape")
+        (text,) = path_segments(request, 1)
         try:
             return parse_address(text if text.startswith("dht14:") else f"dht14:{text}")
         except ValueError as error:
@@ -223,7 +220,7 @@ class FileTransfers(Resource):
 
     def _sent(self, result: object, request: Request, flow: Flow) -> None:
         flow.stop()
-        if request._disconnected or request.finished:
+        if is_over(request):
             return
         if not isinstance(result, Failure):
             if request.producer is not None:

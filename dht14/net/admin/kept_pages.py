@@ -60,19 +60,22 @@ class KeptPages:
             raise HttpError(413, f"a value has 1 to {MAX_VALUE:,} bytes")
         version = None
         if "version" in call.parameters:
-            version = whole_number(call, "version", 0, 0, MAX_VERSION)
-        kept = await self._keeping.keep(key, call.body, version, *asked_storage(call), _asked_by(call))
+            version = whole_number(call.parameters, "version", 0, 0, MAX_VERSION)
+        ttl, replication = asked_storage(call.parameters)
+        kept = await self._keeping.keep(key, call.body, version, ttl, replication, _asked_by(call))
         if isinstance(kept, KeepRefusal | NoRecord):
             raise _refused(kept)
         return Answer.of_json(kept)
 
     async def keep_many(self, call: AdminCall) -> Answer:
         """Keep what is found under each key of a list, and say which keys are not kept."""
-        keys, wishes = self._keys(call.body), (*asked_storage(call), _asked_by(call))
+        keys = self._keys(call.body)
+        ttl, replication = asked_storage(call.parameters)
+        by = _asked_by(call)
         refused: list[dict[str, str]] = []
 
         async def keep_one(key: int) -> None:
-            kept = await self._keeping.keep(key, b"", None, *wishes)
+            kept = await self._keeping.keep(key, b"", None, ttl, replication, by)
             if isinstance(kept, KeepRefusal | NoRecord):
                 refused.append({"key": f"{key:064x}", "error": _refused(kept).error})
 

@@ -163,7 +163,7 @@ class Pages:
 
     async def _put(self, call: AdminCall) -> Answer:
         key = self._key(call)
-        ttl, replication = asked_storage(call)
+        ttl, replication = asked_storage(call.parameters)
         receipt = await self._view.put(key, call.body, ttl, replication)
         if receipt.outcome is PutOutcome.NOT_STORED:
             raise HttpError(*REFUSED[receipt.reason])

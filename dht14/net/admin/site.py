@@ -23,6 +23,7 @@ from dht14.net.admin.endpoint import (
     check_sender,
     error_answer,
     failure_answer,
+    no_such_page,
     write,
 )
 from dht14.net.admin.exposition import Exposition, Samples
@@ -185,7 +186,7 @@ class _Branch(Resource):
         """Answer that there is no page."""
         try:
             check_sender(request, self._rules)
-            raise HttpError(404, "no such page", "GET /openapi.json lists all pages.")
+            raise no_such_page()
         except HttpError as refused:
             write(request, error_answer(refused))
         return NOT_DONE_YET

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from twisted.web.server import Request
 
-from dht14.net.admin.endpoint import not_started, parameters, whole_parameter
+from dht14.net.admin.endpoint import not_started, parameters, whole_number
 from dht14.net.admin.streams import Events, EventStream
 from dht14.net.admin.view import NotStarted
 from dht14.node.walk import MAX_WALK
@@ -25,7 +25,7 @@ class WalkStream(EventStream):
         """As `EventStream.admit`."""
         super().admit(request)
         given = parameters(request, self.parameters)
-        limit = whole_parameter(given, "limit", DEFAULT_WALK, 1, MAX_WALK)
+        limit = whole_number(given, "limit", DEFAULT_WALK, 1, MAX_WALK)
         try:
             events = self._view.walk(limit)
         except NotStarted:
