@@ -1,6 +1,6 @@
 """Server-sent events: a response that goes on for as long as the client listens."""
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Mapping
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
@@ -11,7 +11,15 @@ from twisted.web.server import NOT_DONE_YET, Request
 from zope.interface import implementer
 
 from dht14.net.admin.access import AccessRules
-from dht14.net.admin.endpoint import HttpError, check_sender, error_answer, header, parameters, write
+from dht14.net.admin.endpoint import (
+    HttpError,
+    check_sender,
+    check_token,
+    error_answer,
+    is_over,
+    parameters,
+    write,
+)
 from dht14.net.admin.view import NodeView
 from dht14.node.timers import cancel_timer
 
@@ -99,12 +107,11 @@ class StreamHeartbeat:
 
 
 class EventStream(Resource):
-    """`/v1/events`: what happens in the node, as it happens."""
+    """`/v1/events`: what happens in the node, as it happens. Subclasses are streams of other events."""
 
     log = Logger()
     isLeaf = True
-    names = "Events name keys."
-    """Why a token is needed."""
+    why_token = "Events name keys."
     parameters: frozenset[str] = frozenset()
     max_listeners = MAX_LISTENERS
     busy = f"{MAX_LISTENERS} clients listen already"
@@ -119,7 +126,7 @@ class EventStream(Resource):
     def render(self, request: Request) -> int:
         """Begin to send events."""
         try:
-            make_events = self.admit(request)
+            events = self._admit(request)
         except HttpError as refused:
             write(request, error_answer(refused))
             return NOT_DONE_YET
@@ -133,23 +140,25 @@ class EventStream(Resource):
         flow = Flow(request, self._clock)
         request.registerProducer(flow, True)
         heartbeat = StreamHeartbeat(request, flow, self._clock)
-        events = make_events()
         sending = Deferred.fromCoroutine(_send(request, flow, events))
         request.notifyFinish().addErrback(lambda _: sending.cancel())
         sending.addBoth(self._ended, request, flow, heartbeat, events)
         return NOT_DONE_YET
 
-    def admit(self, request: Request) -> Callable[[], Events]:
-        """Check the request; return what makes its events. Raises `HttpError`."""
+    def _admit(self, request: Request) -> Events:
+        """Check the request and return its events. Raises `HttpError`."""
         check_sender(request, self._rules)
         if request.method != b"GET":
             raise HttpError(405, "only GET is possible here", headers={"Allow": "GET"})
-        if not self._rules.accepts_token(header(request, b"authorization")):
-            raise HttpError(401, "the token is missing or wrong", self.names, {"WWW-Authenticate": "Bearer"})
-        parameters(request, self.parameters)
+        check_token(request, self._rules, self.why_token)
+        given = parameters(request, self.parameters)
         if self.listeners >= self.max_listeners:
             raise HttpError(429, self.busy, headers={"Retry-After": "5"})
-        return self._view.events
+        return self.events_for(request, given)
+
+    def events_for(self, request: Request, given: Mapping[str, str]) -> Events:
+        """Return the events for a request with these parameters; none is made yet. Raises `HttpError`."""
+        return self._view.events()
 
     def _ended(
         self, result: object, request: Request, flow: Flow, heartbeat: StreamHeartbeat, events: Events
@@ -160,7 +169,7 @@ class EventStream(Resource):
         Deferred.fromCoroutine(_close(events))
         if isinstance(result, Failure) and not result.check(CancelledError):
             self.log.failure("An event stream failed; this is a bug.", result, event="admin.stream_bug")
-        if not request.finished and not request._disconnected:
+        if not is_over(request):
             request.unregisterProducer()
             request.finish()
 

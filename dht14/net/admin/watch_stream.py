@@ -1,7 +1,7 @@
 """`/v1/watch/KEY`: the value of a key, and each change of it, as server-sent events."""
 
 import base64
-from collections.abc import Callable
+from collections.abc import Mapping
 from typing import Any
 
 from twisted.internet.interfaces import IReactorTime
@@ -9,7 +9,7 @@ from twisted.web.server import Request
 
 from dht14.net.admin.access import AccessRules
 from dht14.net.admin.asked import ParseKey, asked_key
-from dht14.net.admin.endpoint import HttpError
+from dht14.net.admin.endpoint import path_segments
 from dht14.net.admin.streams import Events, EventStream
 from dht14.net.admin.view import NodeView, event
 from dht14.records.receipt import NoRecord
@@ -19,20 +19,16 @@ from dht14.records.record import Record
 class WatchStream(EventStream):
     """The stream of one key; it ends with the event `refused` where there can be no watch."""
 
-    names = "A watch names a key."
+    why_token = "A watch names a key."
 
     def __init__(self, view: NodeView, rules: AccessRules, clock: IReactorTime, parse_key: ParseKey) -> None:
         super().__init__(view, rules, clock)
         self._parse_key = parse_key
 
-    def admit(self, request: Request) -> Callable[[], Events]:
-        """Check the request and its key. Raises `HttpError`."""
-        super().admit(request)
-        segments = [part.decode("utf-8", "surrogateescape") for part in request.postpath or ()]
-        if len(segments) != 1 or not segments[0]:
-            raise HttpError(404, "no such page", "GET /openapi.json lists all pages.")
-        key = asked_key(self._parse_key, segments[0])
-        return lambda: self._states(key)
+    def events_for(self, request: Request, given: Mapping[str, str]) -> Events:
+        """As `EventStream.events_for`."""
+        (text,) = path_segments(request, 1)
+        return self._states(asked_key(self._parse_key, text))
 
     async def _states(self, key: int) -> Events:
         states = self._view.watch(key)
