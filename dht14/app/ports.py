@@ -13,7 +13,8 @@ from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 from dht14.app.options import PutReply, Role, Settings
 from dht14.errors import AddressUnavailable
 from dht14.kademlia.contact import Address
-from dht14.net.api.factory import ApiFactory, ApiLimits
+from dht14.net.api.clients import ApiLimits
+from dht14.net.api.factory import ApiFactory
 from dht14.net.api.metrics import ApiMetrics
 from dht14.net.api.replies import PutGet
 from dht14.net.bulk.server import BulkServer

@@ -28,7 +28,8 @@ from twisted.internet.task import react
 from twisted.protocols.basic import Int32StringReceiver
 
 from dht14.kademlia.keyspace import hash_id, id_to_bytes
-from dht14.net.api.factory import ApiFactory, ApiLimits
+from dht14.net.api.clients import ApiLimits
+from dht14.net.api.factory import ApiFactory
 from dht14.net.api.readiness import Readiness
 from dht14.net.bulk.client import BulkClient
 from dht14.net.bulk.tls import NodeTls

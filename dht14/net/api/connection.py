@@ -100,7 +100,7 @@ class ApiConnection(protocol.Protocol):
     def __init__(self, server: Server, client: ApiClient) -> None:
         self._server = server
         self._client = client
-        self._watches = ConnectionWatches(server, client.watch_share(), self._advance)
+        self._watches = ConnectionWatches(server.node, client.watch_share(), self._advance)
         self._dispatcher = Dispatcher(server, client.address, self._watches)
         self._phase = ApiPhase.OPEN
         self._obstacles: set[Obstacle] = set()

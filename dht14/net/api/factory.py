@@ -15,8 +15,6 @@ from dht14.node.timers import cancel_timer
 READ_BYTES = 16 * 1024
 """The limit of one read: with a thousand throttled clients, bytes that were read too early add up."""
 
-__all__ = ["ApiFactory", "ApiLimits", "PutGet"]
-
 
 class ApiFactory(protocol.Factory):
     """Accepts clients and makes their connections.

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Protocol
 
 from attrs import define, field
 from twisted.internet.defer import Deferred
@@ -19,12 +18,6 @@ MAX_WATCHES = 512
 """Keys that one connection watches at a time."""
 
 
-class WatchingNode(Protocol):
-    """Where the connection finds the node."""
-
-    node: PutGet
-
-
 @define(eq=False)
 class ConnectionWatches:
     """The watches of one connection.
@@ -33,7 +26,7 @@ class ConnectionWatches:
     not read costs one state for each key that it watches.
     """
 
-    _access: WatchingNode
+    _node: PutGet
     _share: ConnectionShare
     _on_news: Callable[[], None]
     """Called when there is something to send."""
@@ -60,7 +53,7 @@ class ConnectionWatches:
             watch.end()
             self._share.give_back(key)
         self._news.pop(key, None)
-        return await self._access.node.get(id_from_bytes(key))
+        return await self._node.get(id_from_bytes(key))
 
     async def _begin(self, key: bytes) -> Record | NoRecord:
         watch = self._watches.get(key)
@@ -68,7 +61,7 @@ class ConnectionWatches:
             if not self._share.take(key, MAX_WATCHES):
                 return NoRecord.TOO_MANY_WATCHES
             try:
-                begun = await self._access.node.watch(id_from_bytes(key), partial(self._changed, key))
+                begun = await self._node.watch(id_from_bytes(key), partial(self._changed, key))
                 if isinstance(begun, NoRecord):
                     return begun
                 if self._is_ended:  # Meanwhile.

@@ -14,8 +14,9 @@ from twisted.python import failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.kademlia.parameters import OPERATION_TIMEOUT
+from dht14.net.api.clients import ApiLimits
 from dht14.net.api.connection import ApiConnection
-from dht14.net.api.factory import ApiFactory, ApiLimits
+from dht14.net.api.factory import ApiFactory
 from dht14.net.api.metrics import BadFrame
 from dht14.node.ports import KeyWatch
 from dht14.records.receipt import NoRecord, PutOutcome, PutReason, Receipt
