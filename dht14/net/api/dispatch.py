@@ -38,8 +38,18 @@ class Dispatcher:
         self._address = address
         self._watches = watches
 
-    def call(self, request: ApiRequest) -> "Deferred[Any]":
-        """Call the node; fires with its result, or fails. Nothing is raised."""
+    def begin(self, request: ApiRequest) -> "Deferred[Any]":
+        """Call the node; fires with its result, or fails. Nothing is raised. Counts the outcome, and measures
+        the time."""
+        began_at = self._access.clock.seconds()
+        called = self._call(request)
+        if called.called and not isinstance(called.result, (Deferred, Failure)):
+            self._ended(called.result, request, began_at)
+        else:
+            called.addBoth(self._ended, request, began_at)
+        return called
+
+    def _call(self, request: ApiRequest) -> "Deferred[Any]":
         key = id_from_bytes(request.key)
         access = self._access
         try:
@@ -53,16 +63,6 @@ class Dispatcher:
         except Exception:  # noqa: BLE001 - a bug: the client must get its FAILURE all the same
             return fail()
 
-    def begin(self, request: ApiRequest) -> "Deferred[Any]":
-        """As `call`; its outcome is counted and its time measured."""
-        began_at = self._access.clock.seconds()
-        called = self.call(request)
-        if called.called and not isinstance(called.result, (Deferred, Failure)):
-            self._ended(called.result, request, began_at)
-        else:
-            called.addBoth(self._ended, request, began_at)
-        return called
-
     def _ended(self, result: Any, request: ApiRequest, began_at: float) -> Any:
         outcome = failed(request) if isinstance(result, Failure) else result
         seconds = self._access.clock.seconds() - began_at
@@ -73,7 +73,7 @@ class Dispatcher:
         return result
 
     def then_reply(self, called: "Deferred[Any]", request: ApiRequest) -> "Deferred[bytes]":
-        """Make the result of `call` the reply; an unexpected error is logged and answered with FAILURE."""
+        """Make the result of `begin` the reply; an unexpected error is logged and answered with FAILURE."""
         called.addCallback(lambda result: self.reply(request, result))
         return called.addErrback(self._failed, request)
 
