@@ -202,10 +202,8 @@ class Channel:
         try."""
         self._problem = problem
         waits = self._awaits_return
-        failed = _failed(
-            (one for one in self._waiting if not (waits and one.was_under_way)),
-            NoNode(problem, self._node.place),
-        )
+        given_up = (one for one in self._waiting if not (waits and one.was_under_way))
+        failed = _fail(given_up, problem, self._node.place)
         self._waiting = deque(one for one in self._waiting if one.outcome is None)
         return failed
 
@@ -236,7 +234,7 @@ class Channel:
         """Nobody uses the channel any more: everything fails."""
         self._is_connected = False
         self.feeds.lost()
-        failed = _failed((*self._sent, *self._waiting), NoNode("the client was closed"))
+        failed = _fail((*self._sent, *self._waiting), "the client was closed")
         self._sent.clear()
         self._waiting.clear()
         return failed
@@ -244,7 +242,7 @@ class Channel:
     def _nonsense(self, problem: str) -> list[Exchange]:
         self._is_connected = False
         self.feeds.lost()
-        failed = _failed(self._sent, NoNode(problem, self._node.place))
+        failed = _fail(self._sent, problem, self._node.place)
         self._sent.clear()
         return failed
 
@@ -273,9 +271,10 @@ def answers(reply: ApiReply, request: ApiRequest) -> bool:
     return isinstance(reply, PutReceipt | Success | Failure)
 
 
-def _failed(exchanges: Iterable[Exchange], error: NoNode) -> list[Exchange]:
+def _fail(exchanges: Iterable[Exchange], problem: str, place: str = "") -> list[Exchange]:
+    """Let those without an outcome fail with `NoNode`, and return them."""
     failed = [one for one in exchanges if one.outcome is None]
     for exchange in failed:
         # Each has an error of its own: who raises it writes its traceback into it.
-        exchange.outcome = NoNode(error.problem, error.place)
+        exchange.outcome = NoNode(problem, place)
     return failed
