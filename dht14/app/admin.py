@@ -18,6 +18,7 @@ from dht14.app.admin_files import SOCKET_NAME, TOKEN_NAME, PathTooLong, socket_a
 from dht14.app.data_dir import DataDir, replace_file, unusable_error
 from dht14.app.node_view import RealNodeView
 from dht14.app.options import AdminSocket, NodeSettings
+from dht14.client.address import format_address
 from dht14.client.keys import key_of
 from dht14.errors import AddressUnavailable
 from dht14.kademlia.keyspace import id_from_bytes
@@ -80,8 +81,8 @@ def bind_admin(
     factory = admin_factory(parts, rules)
     listener = listen_tcp("admin_address", settings.admin_address, factory, reactor)
     bound = listener.getHost()
-    host = f"[{bound.host}]" if ":" in bound.host else bound.host
-    return AdminPort(f"http://{host}:{bound.port}/", listener, factory, ExitStack())
+    place = format_address(bound.host, bound.port)
+    return AdminPort(f"http://{place}/", listener, factory, ExitStack())
 
 
 def _bind_socket(path: str, factory: "ConnectionLimit", reactor: Any) -> AdminPort | None:
@@ -106,23 +107,18 @@ def _bind_socket(path: str, factory: "ConnectionLimit", reactor: Any) -> AdminPo
             f"[node] admin_address: cannot listen on {path} ({reason}); remove it, or set admin_address to "
             "HOST:PORT or none"
         ) from None
-    held.callback(_unlink, path)
+    held.callback(_remove_socket, path)
     return AdminPort(f"unix:{path}", listener, factory, held)
 
 
 def _remove_socket(path: str) -> None:
-    """Remove the socket that a killed node has left: this process has locked the directory.
+    """Remove the socket, at the end or where a killed node left it. This process has locked the directory.
 
-    It would tell commands that no node runs here, also where this one has its surface elsewhere, or none.
+    A socket that is left tells commands that no node runs here, even if one listens elsewhere.
     """
     with suppress(OSError):
         if stat.S_ISSOCK(os.lstat(path).st_mode):
             os.unlink(path)
-
-
-def _unlink(path: str) -> None:
-    with suppress(OSError):
-        os.unlink(path)
 
 
 def admin_token(data_dir: DataDir) -> str:

@@ -43,12 +43,11 @@ class RealKeepingView:
 
     def page(self, after: str, limit: int) -> KeptPageJson:
         """As `KeepingView`."""
-        if not _CURSOR.fullmatch(after):
-            raise ValueError("after is no cursor: use the field next of the page before")
+        mark = mark_of_page(after)
         keeper = self._running()
         if keeper is None:
             return KeptPageJson(values=[], next=None, used=0, limit=0)
-        page = keeper.page(bytes.fromhex(after), limit)
+        page = keeper.page(mark, limit)
         return KeptPageJson(
             values=[self._shown(entry) for entry in page.entries],
             next=page.mark.hex() if page.mark is not None else None,
@@ -103,3 +102,10 @@ class RealKeepingView:
             expires_in=entry.expires_at - now,
             by=entry.by.names,
         )
+
+
+def mark_of_page(cursor: str) -> bytes:
+    """Return the mark that a cursor names, hex digits; none for the first page. Raises `ValueError`."""
+    if not _CURSOR.fullmatch(cursor):
+        raise ValueError("after is no cursor: use the field next of the page before")
+    return bytes.fromhex(cursor)

@@ -1,6 +1,5 @@
 """What the admin surface shows of a real node, gathered from its parts when it is asked."""
 
-import re
 from collections.abc import AsyncGenerator, Callable
 
 from attrs import define, field
@@ -9,11 +8,12 @@ from twisted.internet.interfaces import IReactorTime
 from dht14 import __version__
 from dht14.app.advice import advice, troubles_of
 from dht14.app.disk_monitor import DiskMonitor
-from dht14.app.kept_view import RealKeepingView
+from dht14.app.kept_view import RealKeepingView, mark_of_page
 from dht14.app.network_view import holders, walk
 from dht14.app.node_events import EventFeed, step_json
 from dht14.app.options import Settings
 from dht14.app.start import StartPhase, StartProgress
+from dht14.client.address import format_address
 from dht14.kademlia.contact import Address
 from dht14.kademlia.kbucket import Entry
 from dht14.kademlia.keyspace import shared_prefix
@@ -37,9 +37,6 @@ from dht14.node_metrics import NodeMetrics
 from dht14.records.receipt import NoRecord, Receipt
 from dht14.records.record import Record
 from dht14.stack import Stack
-
-_CURSOR = re.compile("([0-9a-f]{2}){0,64}")
-"""The mark of a page of records, in hex digits; empty for the first page."""
 
 _PENDING_STEPS = {
     "identity": "searching for the proof of work of the node id",
@@ -84,11 +81,7 @@ class RealNodeView:
     def __attrs_post_init__(self) -> None:
         self._began_at = self._clock.seconds()
         self._feed = EventFeed(self, self._clock)
-        self.keeping = RealKeepingView(
-            lambda: self._stack,
-            self._progress.readiness,
-            self._clock,
-        )
+        self.keeping = RealKeepingView(lambda: self._stack, self._progress.readiness, self._clock)
 
     def built(self, stack: Stack, metrics: Callable[[], NodeMetrics]) -> None:
         """The node has its stack."""
@@ -136,8 +129,8 @@ class RealNodeView:
             joined=stack is not None and stack.table.has_live_contact(),
             cut_off=self._is_cut_off(),
             uptime=self._clock.seconds() - self._began_at,
-            p2p_address=_text(self._p2p_address),
-            api_address=_text(self._api_address) if self._api_address is not None else None,
+            p2p_address=format_address(*self._p2p_address),
+            api_address=format_address(*self._api_address) if self._api_address is not None else None,
             contacts=len(stack.table) if stack is not None else 0,
             network_size=round(size) if size is not None else None,
             storage=self._storage(),
@@ -209,7 +202,7 @@ class RealNodeView:
         store = self._running().store
         if store is None:
             return {"records": [], "next": None}
-        mark: bytes | None = _cursor(after)
+        mark: bytes | None = mark_of_page(after)
         found: list[RecordJson] = []
         while mark is not None and len(found) < limit:
             page = store.page(mark, self._clock.seconds())
@@ -288,17 +281,6 @@ class RealNodeView:
         if self._stack is None:
             raise NotStarted
         return self._stack
-
-
-def _cursor(text: str) -> bytes:
-    if not _CURSOR.fullmatch(text):
-        raise ValueError("after is no cursor: use the field next of the page before")
-    return bytes.fromhex(text)
-
-
-def _text(address: Address) -> str:
-    host, port = address
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _trace(key: int, trace: GetTrace) -> TraceJson:

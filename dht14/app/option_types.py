@@ -1,7 +1,7 @@
 """Parsers of the texts of options: one for each kind of value.
 
 A parser returns the value, or raises `ValueError`. The text of that error follows the option's name in a
-message to the operator: it says what is error and what to write instead, and never repeats a secret.
+message to the operator: it says what is wrong and what to write instead, and never repeats a secret.
 """
 
 import enum
