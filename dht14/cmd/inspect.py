@@ -69,7 +69,7 @@ def run_status(args: argparse.Namespace) -> int:
     client = admin_client(args)
     status = client.get("/v1/status", StatusJson)
     if args.json:
-        print_json({**status})
+        print_json(status)
     else:
         print_lines(status_lines(status, client))
     return DONE
@@ -132,7 +132,7 @@ def run_peers(args: argparse.Namespace) -> int:
     """List the contacts of a node and return the exit code."""
     answer = admin_client(args).get("/v1/peers", PeersJson)
     if args.json:
-        print_json({**answer})
+        print_json(answer)
     else:
         print_table(_PEER_COLUMNS, map(_peer_row, answer["peers"]))
     return DONE
@@ -163,7 +163,7 @@ def run_table(args: argparse.Namespace) -> int:
     """List the k-buckets of a node and return the exit code."""
     answer = admin_client(args).get("/v1/table", TableJson)
     if args.json:
-        print_json({**answer})
+        print_json(answer)
     else:
         print_table(_TABLE_COLUMNS, map(_bucket_row, answer["buckets"]))
     return DONE
@@ -196,7 +196,7 @@ def run_log_level(args: argparse.Namespace) -> int:
     """Change the log level of a node and return the exit code."""
     answer = admin_client(args).post("/v1/loglevel", LogLevelJson, level=args.level)
     if args.json:
-        print_json({**answer})
+        print_json(answer)
     else:
         print_lines([answer["level"]])
     return DONE

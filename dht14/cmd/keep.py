@@ -46,7 +46,7 @@ def run_keep(args: argparse.Namespace) -> int:
         return _keep_all(args)
     kept = keep_value(keeping_client(args), parse_key(args.key), b"", None, args.ttl, args.replication)
     if args.json:
-        print_json({**kept})
+        print_json(kept)
     else:
         print_status(kept_line(kept))
     return DONE
@@ -90,7 +90,7 @@ def run_unkeep(args: argparse.Namespace) -> int:
         return _unkeep_all(args)
     answer = keeping_client(args).send("DELETE", f"/v1/kept/{parse_key(args.key).hex()}", UnkeptJson)
     if args.json:
-        print_json({**answer})
+        print_json(answer)
     elif answer["by"]:
         print_status("let go by its key; still renewed as a part of a kept file")
     else:

@@ -1,7 +1,6 @@
 """`dht14 nodes`: walks the network."""
 
 import argparse
-import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -9,7 +8,7 @@ from dht14.client.address import format_address
 from dht14.cmd.admin_client import AdminClient, add_admin_arguments, admin_client
 from dht14.cmd.command_error import DONE, NO_NODE, NOT_DONE, CommandError
 from dht14.cmd.event_stream import events
-from dht14.cmd.output import print_bytes, print_status
+from dht14.cmd.output import print_json, print_status
 from dht14.cmd.parser import whole_number
 from dht14.cmd.table import SHOWN_DIGITS, Cell, Column, id_cell, milliseconds, print_table
 from dht14.net.admin.view import NetworkNodeJson, WalkEndJson
@@ -54,7 +53,7 @@ def _walk(client: AdminClient, limit: int, as_json: bool) -> int:
             _print_end(content, as_json)
             return DONE if content["reachable"] else NOT_DONE
         if as_json:
-            is_read = print_bytes(json.dumps(content).encode() + b"\n")
+            is_read = print_json(content)
         else:
             is_read = print_table(_COLUMNS, [_row(content)], has_head=is_first)
         is_first = False
@@ -86,7 +85,7 @@ def _row(node: NetworkNodeJson) -> Sequence[Cell]:
 
 def _print_end(end: WalkEndJson, as_json: bool) -> None:
     if as_json:
-        print_bytes(json.dumps(end).encode() + b"\n")
+        print_json(end)
         return
     line = f"nodes: {end['nodes']:,}, reachable: {end['reachable']:,}, in {end['seconds']:.1f} s"
     if end["unasked"]:

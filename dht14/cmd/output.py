@@ -5,7 +5,7 @@ import base64
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from dht14.cmd.command_error import DONE, INTERRUPTED, WRONG_USAGE, CommandError
 from dht14.errors import StartError
@@ -47,9 +47,9 @@ def print_status(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
 
 
-def print_json(answer: dict[str, object]) -> None:
-    """Print one object on one line."""
-    print_bytes(json.dumps(answer).encode() + b"\n")
+def print_json(answer: Mapping[str, object]) -> bool:
+    """Print one object on one line. Return whether somebody reads on."""
+    return print_bytes(json.dumps(answer).encode() + b"\n")
 
 
 def base64_text(raw: bytes) -> str:

@@ -83,7 +83,7 @@ def run_locate(args: argparse.Namespace) -> int:
     answer = admin_client(args).get(f"/v1/locate/{parse_key(args.key).hex()}", HoldersJson)
     is_held = any(holder["outcome"] == "holds" for holder in answer["holders"])
     if args.json:
-        print_json({**answer} if is_held else {**answer, "error": "not_found"})
+        print_json(answer if is_held else {**answer, "error": "not_found"})
     else:
         print_table(_HOLDER_COLUMNS, map(_holder_row, answer["holders"]))
         if not answer["holders"]:

@@ -1,7 +1,6 @@
 """`dht14 top`: the rates of a node, once a second."""
 
 import argparse
-import json
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -13,10 +12,10 @@ from dht14.cmd.admin_client import AdminClient, add_admin_arguments, admin_clien
 from dht14.cmd.command_error import DONE, NO_NODE, CommandError
 from dht14.cmd.event_stream import events
 from dht14.cmd.inspect import state_of
-from dht14.cmd.output import print_bytes
+from dht14.cmd.output import print_bytes, print_json
 from dht14.cmd.parser import whole_number
 from dht14.cmd.progress import counted, duration
-from dht14.cmd.table import SHOWN_DIGITS, byte_size, is_terminal, milliseconds
+from dht14.cmd.table import SHOWN_DIGITS, byte_size, is_terminal, milliseconds, print_lines
 from dht14.net.admin.view import StatusJson
 
 RATES = ("received", "sent", "api", "failed", "dropped", "refused")
@@ -58,20 +57,20 @@ def run(args: argparse.Namespace) -> int:
     left = args.count
     with suppress(KeyboardInterrupt):
         for second in rates(client):
-            is_read = print_bytes(_output(second, client, args.json))
+            is_read = _print(second, client, args.json)
             left = left - 1 if left is not None else None
             if not is_read or left == 0:
                 break
     return DONE
 
 
-def _output(second: Second, client: AdminClient, as_json: bool) -> bytes:
+def _print(second: Second, client: AdminClient, as_json: bool) -> bool:
+    """Return whether somebody reads on."""
     if as_json:
-        facts = {"status": second.status, **second.rates, "p50": second.p50, "p99": second.p99}
-        return json.dumps(facts).encode() + b"\n"
+        return print_json({"status": second.status, **second.rates, "p50": second.p50, "p99": second.p99})
     if is_terminal():
-        return (_CLEAR + "".join(f"{line}\n" for line in screen(second, client))).encode()
-    return "\t".join(_facts(second)).encode() + b"\n"
+        return print_bytes((_CLEAR + "".join(f"{line}\n" for line in screen(second, client))).encode())
+    return print_lines(["\t".join(_facts(second))])
 
 
 def rates(client: AdminClient) -> Iterator[Second]:

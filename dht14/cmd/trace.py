@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
     if args.format == "chrome":
         print_json(chrome_events(trace))
     elif args.json or args.format == "json":
-        print_json({**trace} if outcome == "found" else {**trace, "error": outcome.replace(" ", "_")})
+        print_json(trace if outcome == "found" else {**trace, "error": outcome.replace(" ", "_")})
     elif args.format == "text" or is_terminal():
         print_lines(waterfall(trace))
     else:

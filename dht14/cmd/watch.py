@@ -1,7 +1,6 @@
 """`dht14 watch`: prints the value of a key, and again whenever it changes."""
 
 import argparse
-import json
 
 from attrs import define
 
@@ -13,7 +12,7 @@ from dht14.cmd.api_client import no_node_error
 from dht14.cmd.command_error import DONE, NO_NODE, NOT_DONE, CommandError
 from dht14.cmd.keys import KEY_HELP, SALT_HELP, add_owner_argument, typed_key
 from dht14.cmd.node_arguments import add_node_arguments, api_address
-from dht14.cmd.output import base64_text, print_bytes, print_status
+from dht14.cmd.output import base64_text, print_bytes, print_json, print_status
 from dht14.cmd.parser import whole_number
 from dht14.kademlia.contact import Address
 
@@ -93,7 +92,7 @@ def _print_as_json(key: bytes, value: Value | None) -> bool:
             "version": value.version,
             "expires_in": value.expires_in,
         }
-    return print_bytes(json.dumps(state).encode() + b"\n")
+    return print_json(state)
 
 
 def _command_error(address: Address, error: DhtError) -> CommandError:
