@@ -7,7 +7,6 @@ docs/completion is in the repository, because a wheel is built where the program
 
 import argparse
 import sys
-from importlib import import_module
 from pathlib import Path
 
 import shtab
@@ -27,7 +26,8 @@ def whole_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command")
     for name, command in COMMANDS.items():
         sub_parser = commands.add_parser(name, help=command.purpose)
-        getattr(import_module(command.module), command.add_arguments)(sub_parser)
+        add_arguments, _ = command.load()
+        add_arguments(sub_parser)
         sub_parser.description = command.purpose  # The long one does not fit beside the name.
         for action in sub_parser._actions:
             if isinstance(action.metavar, str) and action.metavar in _PATHS:

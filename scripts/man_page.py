@@ -9,7 +9,6 @@ import argparse
 import re
 import sys
 from collections.abc import Iterator
-from importlib import import_module
 from pathlib import Path
 
 from dht14 import __version__
@@ -50,7 +49,8 @@ def man_page() -> str:
 def parser_of(name: str, command: Command) -> argparse.ArgumentParser:
     """Return the parser of one command."""
     parser = Parser(prog=f"dht14 {name}", description=f"{command.purpose[0].upper()}{command.purpose[1:]}.")
-    getattr(import_module(command.module), command.add_arguments)(parser)
+    add_arguments, _ = command.load()
+    add_arguments(parser)
     return parser
 
 

@@ -1,9 +1,9 @@
 """`dht14`: finds the command that was typed and runs it."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import dht14
 from dht14.cmd import interrupts
@@ -38,73 +38,55 @@ dht14 help COMMAND shows the options of a command."""
 
 
 class Command(NamedTuple):
-    """A module, its function that adds the arguments, and its function that runs the command."""
+    """What a command is for, and the functions in `dht14.cmd.MODULE` that add its arguments and run it."""
 
     purpose: str
     module: str
-    add_arguments: str
-    run: str
+    add_arguments: str = "add_arguments"
+    run: str = "run"
+
+    def load(self) -> tuple[Callable[[Any], None], Callable[[Any], int]]:
+        """Import the module and return its two functions."""
+        module = import_module(f"dht14.cmd.{self.module}")
+        return getattr(module, self.add_arguments), getattr(module, self.run)
 
 
 COMMANDS = {
-    "put": Command("store a value in the network", "dht14.cmd.put_get", "add_put_arguments", "run_put"),
-    "get": Command("fetch a value from the network", "dht14.cmd.put_get", "add_get_arguments", "run_get"),
-    "watch": Command(
-        "print a value, and again whenever it changes", "dht14.cmd.watch", "add_arguments", "run"
-    ),
+    "put": Command("store a value in the network", "put_get", "add_put_arguments", "run_put"),
+    "get": Command("fetch a value from the network", "put_get", "add_get_arguments", "run_get"),
+    "watch": Command("print a value, and again whenever it changes", "watch"),
     "delete": Command(
-        "delete an owner's value from the network", "dht14.cmd.owner", "add_delete_arguments", "run_delete"
+        "delete an owner's value from the network", "owner", "add_delete_arguments", "run_delete"
     ),
-    "key": Command(
-        "print the key of a text, a value or an owner", "dht14.cmd.keys", "add_key_arguments", "run_key"
-    ),
-    "keygen": Command(
-        "create an owner's private key", "dht14.cmd.owner", "add_keygen_arguments", "run_keygen"
-    ),
-    "rekey": Command(
-        "encrypt the values of a stopped node with another key", "dht14.cmd.rekey", "add_arguments", "run"
-    ),
-    "config": Command(
-        "list all options, or check a configuration", "dht14.cmd.config_options", "add_arguments", "run"
-    ),
-    "health": Command("check that a node of this host works", "dht14.cmd.health", "add_arguments", "run"),
-    "wait": Command("wait until a node is ready", "dht14.cmd.wait", "add_arguments", "run"),
+    "key": Command("print the key of a text, a value or an owner", "keys", "add_key_arguments", "run_key"),
+    "keygen": Command("create an owner's private key", "owner", "add_keygen_arguments", "run_keygen"),
+    "rekey": Command("encrypt the values of a stopped node with another key", "rekey"),
+    "config": Command("list all options, or check a configuration", "config_options"),
+    "health": Command("check that a node of this host works", "health"),
+    "wait": Command("wait until a node is ready", "wait"),
     "status": Command(
-        "show a node at a glance, and what to do", "dht14.cmd.inspect", "add_status_arguments", "run_status"
+        "show a node at a glance, and what to do", "inspect", "add_status_arguments", "run_status"
     ),
-    "peers": Command("list the contacts of a node", "dht14.cmd.inspect", "add_peers_arguments", "run_peers"),
-    "table": Command("list the k-buckets of a node", "dht14.cmd.inspect", "add_table_arguments", "run_table"),
+    "peers": Command("list the contacts of a node", "inspect", "add_peers_arguments", "run_peers"),
+    "table": Command("list the k-buckets of a node", "inspect", "add_table_arguments", "run_table"),
     "keys": Command(
-        "list the keys that a node holds on its disk", "dht14.cmd.records", "add_keys_arguments", "run_keys"
+        "list the keys that a node holds on its disk", "records", "add_keys_arguments", "run_keys"
     ),
     "keep": Command(
-        "let a node renew a value until you say otherwise",
-        "dht14.cmd.keep",
-        "add_keep_arguments",
-        "run_keep",
+        "let a node renew a value until you say otherwise", "keep", "add_keep_arguments", "run_keep"
     ),
-    "unkeep": Command("let a kept value expire", "dht14.cmd.keep", "add_unkeep_arguments", "run_unkeep"),
-    "kept": Command("list the values that a node renews", "dht14.cmd.kept", "add_kept_arguments", "run_kept"),
-    "locate": Command(
-        "list which nodes hold a key",
-        "dht14.cmd.records",
-        "add_locate_arguments",
-        "run_locate",
-    ),
-    "trace": Command("show every call of a get", "dht14.cmd.trace", "add_arguments", "run"),
-    "nodes": Command("walk the network and list its nodes", "dht14.cmd.nodes", "add_arguments", "run"),
-    "top": Command("show the rates of a node, once a second", "dht14.cmd.top", "add_arguments", "run"),
-    "dashboard": Command("show a node in a browser", "dht14.cmd.dashboard", "add_arguments", "run"),
+    "unkeep": Command("let a kept value expire", "keep", "add_unkeep_arguments", "run_unkeep"),
+    "kept": Command("list the values that a node renews", "kept", "add_kept_arguments", "run_kept"),
+    "locate": Command("list which nodes hold a key", "records", "add_locate_arguments", "run_locate"),
+    "trace": Command("show every call of a get", "trace"),
+    "nodes": Command("walk the network and list its nodes", "nodes"),
+    "top": Command("show the rates of a node, once a second", "top"),
+    "dashboard": Command("show a node in a browser", "dashboard"),
     "log-level": Command(
-        "change the log level of a running node",
-        "dht14.cmd.inspect",
-        "add_log_level_arguments",
-        "run_log_level",
+        "change the log level of a running node", "inspect", "add_log_level_arguments", "run_log_level"
     ),
-    "testnet": Command(
-        "run a network of real nodes on this host", "dht14.cmd.testnet", "add_arguments", "run"
-    ),
-    "sim": Command("simulate a whole network in this process", "dht14.cmd.sim", "add_arguments", "run"),
+    "testnet": Command("run a network of real nodes on this host", "testnet"),
+    "sim": Command("simulate a whole network in this process", "sim"),
 }
 
 
@@ -129,18 +111,17 @@ def _run(words: list[str]) -> int:
     if command is None:
         raise _no_command(name)
     # Import only this command: a client must not wait for the imports of Twisted and the simulator.
-    module = import_module(command.module)
+    add_arguments, run = command.load()
     interrupts.raise_exception()
     purpose = command.purpose
     parser = Parser(prog=f"dht14 {name}", description=f"{purpose[0].upper()}{purpose[1:]}.")
-    getattr(module, command.add_arguments)(parser)
+    add_arguments(parser)
     try:
-        code: int = getattr(module, command.run)(parser.parse_args(words[1:]))
+        return run(parser.parse_args(words[1:]))
     except CommandError as end:
         if end.error == "wrong_usage":
             print_status(parser.format_usage().rstrip("\n"))
         raise
-    return code
 
 
 def _no_command(name: str) -> CommandError:
