@@ -9,6 +9,7 @@ import os
 from typing import TYPE_CHECKING
 
 from dht14.app.admin_files import TOKEN_NAME
+from dht14.client.address import DEFAULT_ADDRESS, parse_address
 from dht14.cmd.parser import add_json_argument, host_port, whole_number
 from dht14.kademlia.contact import Address
 
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
     from dht14.app.options import NodeSettings
 
 # `dht14.app.config` is imported where it is used: it takes as long to load as all the rest of a client.
-
-DEFAULT_API_ADDRESS = ("127.0.0.1", 7400)
 
 ROLES = ("node", "bootstrap_node")
 
@@ -40,7 +39,7 @@ def add_api_argument(parser: argparse.ArgumentParser) -> None:
         metavar="HOST:PORT",
         type=host_port,
         help="address of the node's API (default: DHT14_NODE_API_ADDRESS, else the configuration file, else "
-        "127.0.0.1:7400)",
+        f"{DEFAULT_ADDRESS})",
     )
 
 
@@ -85,7 +84,7 @@ def api_address(args: argparse.Namespace) -> Address:
     if args.api_address is not None:
         return connectable_address(args.api_address)
     if args.config is None and not any(name.startswith("DHT14_") for name in os.environ):
-        return DEFAULT_API_ADDRESS
+        return parse_address(DEFAULT_ADDRESS)
     return connectable_address(node_settings("node", args.config, {}).api_address)
 
 

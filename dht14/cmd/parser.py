@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NoReturn
 
+from dht14.client.address import parse_address
 from dht14.cmd.command_error import WRONG_USAGE, CommandError
 from dht14.cmd.output import print_bytes
 
@@ -103,7 +104,7 @@ def whole_number(limit: int, least: int = 0) -> Callable[[str], int]:
 
     def parse(text: str) -> int:
         if not re.fullmatch("[0-9]{1,19}", text) or not least <= int(text) <= limit:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a number from {least} to {limit}")
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {least} to {limit}")
         return int(text)
 
     return parse
@@ -122,11 +123,10 @@ def seconds(limit: float) -> Callable[[str], float]:
 
 def host_port(text: str) -> tuple[str, int]:
     """Parse HOST:PORT or [IPV6]:PORT."""
-    host, colon, port = text.rpartition(":")
-    bracketed = host.startswith("[") and host.endswith("]")
-    if not colon or not host or (":" in host and not bracketed):
-        raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT or [IPV6]:PORT")
-    return (host[1:-1] if bracketed else host), whole_number(65_535, least=1)(port)
+    try:
+        return parse_address(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def typed_bytes(argument: str) -> bytes:

@@ -6,7 +6,7 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO
 
@@ -15,6 +15,7 @@ from twisted.logger import ILogObserver, LogEvent, LogLevel, eventAsText, global
 from zope.interface import implementer
 
 from dht14.cmd.command_error import DONE, NOT_DONE, WRONG_USAGE, CommandError
+from dht14.cmd.parser import whole_number
 from dht14.cmd.progress import TERMINAL_INTERVAL, Heartbeat
 from dht14.cmd.sim_output import ExperimentOutput, ScenarioOutput
 from dht14.kademlia.parameters import MAX_VALUE
@@ -28,17 +29,6 @@ from dht14.sim.scenarios import ALIASES, SCENARIOS
 from dht14.sim.world import World
 
 ERRORS_SHOWN = 5
-
-
-def whole(low: int, high: int) -> Callable[[str], int]:
-    """Return a parser of whole numbers from `low` to `high`."""
-
-    def parse(text: str) -> int:
-        if text.strip().lstrip("-").isdecimal() and low <= int(text) <= high:
-            return int(text)
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {low} to {high}")
-
-    return parse
 
 
 def part(text: str) -> float:
@@ -74,25 +64,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("scenario", nargs="?", choices=[*SCENARIOS, *ALIASES], metavar="SCENARIO")
     parser.add_argument("--list", action="store_true", help="list the scenarios")
     network = parser.add_argument_group("the network")
-    network.add_argument("--nodes", type=whole(1, 100_000), metavar="N", help="number of nodes")
+    network.add_argument("--nodes", type=whole_number(100_000, least=1), metavar="N", help="number of nodes")
     network.add_argument(
-        "--seed", type=whole(0, 2**63), default=1, metavar="N", help="of all randomness (default: 1)"
+        "--seed", type=whole_number(2**63), default=1, metavar="N", help="of all randomness (default: 1)"
     )
     network.add_argument(
         "--branches",
-        type=whole(1, 1000),
+        type=whole_number(1000, least=1),
         metavar="N",
         help="let the nodes join once, and run the rest of the scenario N times from there, each time with "
         "other random numbers; the first is the same run as without --branches",
     )
     network.add_argument(
         "--jobs",
-        type=whole(1, 1000),
+        type=whole_number(1000, least=1),
         metavar="N",
         help="branches that run at the same time (default: one for each core)",
     )
     work = parser.add_argument_group("the work")
-    work.add_argument("--values", type=whole(1, 1_000_000), metavar="N", help="number of values to put")
+    work.add_argument(
+        "--values", type=whole_number(1_000_000, least=1), metavar="N", help="number of values to put"
+    )
     _add_plain_arguments(parser.add_argument_group("without a scenario"))
     parser.add_argument("--quiet", action="store_true", help="do not write progress to stderr")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
@@ -103,7 +95,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add_plain_arguments(group: "argparse._ArgumentGroup") -> None:
     group.add_argument(
-        "--bootstrap-nodes", type=whole(0, 100), metavar="N", help="additional nodes without values (2)"
+        "--bootstrap-nodes", type=whole_number(100), metavar="N", help="additional nodes without values (2)"
     )
     group.add_argument("--latency", type=milliseconds, metavar="MS", help="median one-way latency (30)")
     group.add_argument("--loss", type=part, metavar="PART", help="share of datagrams that are lost (0)")
@@ -119,11 +111,11 @@ def _add_plain_arguments(group: "argparse._ArgumentGroup") -> None:
     group.add_argument(
         "--value-size",
         dest="value_bytes",
-        type=whole(1, MAX_VALUE),
+        type=whole_number(MAX_VALUE, least=1),
         metavar="BYTES",
         help="the largest value (1000)",
     )
-    group.add_argument("--gets", type=whole(0, 10_000_000), metavar="N", help="number of gets (1000)")
+    group.add_argument("--gets", type=whole_number(10_000_000), metavar="N", help="number of gets (1000)")
     group.add_argument(
         "--kill", type=part, metavar="PART", help="share of the nodes that die after the puts (0)"
     )

@@ -11,8 +11,8 @@ class TestnetTests(SynchronousTestCase):
     def test_wrong_usage(self) -> None:
         """Numbers that make no network are refused before anything is started."""
         for words, problem in (
-            (("0",), "'0' is not a number from 1 to 100"),
-            (("101",), "'101' is not a number from 1 to 100"),
+            (("0",), "'0' is not a whole number from 1 to 100"),
+            (("101",), "'101' is not a whole number from 1 to 100"),
             (("3", "--api-port", "65534"), "3 ports do not fit above 65534"),
             (("3", "--kep", "d"), "unknown option: --kep (did you mean --keep?)"),
         ):
