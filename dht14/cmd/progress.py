@@ -20,10 +20,11 @@ LOG_INTERVAL = 10.0
 
 
 class Ticker:
-    """Calls a function once a second from a thread of its own, so that a standstill can be told."""
+    """Calls a function every `interval` seconds from a thread of its own: also while the job stands still."""
 
-    def __init__(self, call: Callable[[], None]) -> None:
+    def __init__(self, call: Callable[[], None], interval: float = NOTICE_DELAY) -> None:
         self._call = call
+        self._interval = interval
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
@@ -40,7 +41,7 @@ class Ticker:
     def _run(self) -> None:
         # The job must go on when the reader of stderr has ended.
         with suppress(OSError, ValueError):
-            while not self._over.wait(NOTICE_DELAY):
+            while not self._over.wait(self._interval):
                 self._call()
 
 
@@ -110,38 +111,23 @@ class ProgressLine:
         return f", {rate:,.0f}/s, {duration((count - done) / rate)} left"
 
 
-class Heartbeat:
-    """Reports the progress of a run every `interval` seconds, from its own thread: also while no step
-    ends."""
+class Heartbeat(Ticker):
+    """Reports the progress of a run every `interval` seconds, also while no step ends."""
 
     def __init__(self, stream: TextIO, name: str, interval: float = LOG_INTERVAL) -> None:
+        super().__init__(self._beat, interval)
         self._stream = stream
         self._name = name
-        self._interval = interval
         self._last = "started"
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._beat, daemon=True)
-
-    def begin(self) -> None:
-        """Begin to report."""
-        self._thread.start()
-
-    def end(self) -> None:
-        """Stop the reports."""
-        self._over.set()
-        self._thread.join()
+        self._began = time.monotonic()
 
     def update(self, phase: str, ended: int, count: int) -> None:
         """Note that `ended` of `count` steps of this phase are done."""
         self._last = f"{phase}: {ended} of {count}"
 
     def _beat(self) -> None:
-        began = time.monotonic()
-        # The run must go on when the reader of stderr has ended.
-        with suppress(OSError, ValueError):
-            while not self._over.wait(self._interval):
-                self._stream.write(f"{self._name}: {time.monotonic() - began:.0f} s, {self._last}\n")
-                self._stream.flush()
+        self._stream.write(f"{self._name}: {time.monotonic() - self._began:.0f} s, {self._last}\n")
+        self._stream.flush()
 
 
 def duration(seconds: float) -> str:
