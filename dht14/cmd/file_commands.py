@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO, cast
 
-from dht14.client import address
+from dht14.client.address import format_address
 from dht14.client.blocking import Client
 from dht14.client.errors import (
     DhtError,
@@ -32,7 +32,7 @@ from dht14.cmd.output import print_bytes, print_json, print_status
 from dht14.cmd.progress import Ticker, counted
 from dht14.cmd.results import not_found_error
 from dht14.cmd.signing import check_version_numbers, load_owner_key
-from dht14.files.address import format_address
+from dht14.files import address as file_address
 from dht14.records.receipt import NoRecord
 
 if TYPE_CHECKING:
@@ -164,7 +164,9 @@ def run_get(args: argparse.Namespace, key: bytes) -> int:
         target = _target(args.output)
         is_piped = args.max_bytes is None and not isinstance(target, str)
         limit = MAX_PIPED if is_piped else args.max_bytes
-        fetched = client.get_file(format_address(key), target, max_bytes=limit, progress=transfer.progressed)
+        fetched = client.get_file(
+            file_address.format_address(key), target, max_bytes=limit, progress=transfer.progressed
+        )
     if fetched is None:
         raise not_found_error(NoRecord.NOT_FOUND)
     if args.json:
@@ -187,7 +189,7 @@ def run_get(args: argparse.Namespace, key: bytes) -> int:
 
 def file_keys(args: argparse.Namespace) -> list[bytes]:
     """Return the keys of all values of the file whose address is `args.key`. Raises `CommandError`."""
-    address = format_address(parse_key(args.key))
+    address = file_address.format_address(parse_key(args.key))
     try:
         with file_client(args) as client:
             keys = client.file_keys(address)
@@ -200,7 +202,7 @@ def file_keys(args: argparse.Namespace) -> list[bytes]:
 
 def file_client(args: argparse.Namespace) -> Client:
     """Return a client of the node that the options name."""
-    return Client(address.format_address(*api_address(args)))
+    return Client(format_address(*api_address(args)))
 
 
 def _target(output: str | None) -> FileTarget:
@@ -238,19 +240,15 @@ def file_failure(node: tuple[str, int], error: DhtError) -> CommandError:
         facts = {"bytes": error.bytes_done, "of": error.bytes_total}
         is_full = isinstance(cause, Refused) and cause.reason in FULL
         text = f"{error}; {GO_ON_WITH_ROOM if is_full else GO_ON}" if error.bytes_done else error.problem
-    where = address.format_address(*node)
     if isinstance(cause, NoNode) and not facts.get("bytes"):
         return api_client.no_node_error(node, cause.problem)
     if is_silence(cause) and not facts.get("bytes"):
         return api_client.silent_error(node)
-    if isinstance(cause, NoNode):
-        return CommandError(NO_NODE, text, "no_node", address=where, **facts)
-    if isinstance(cause, NotReady):
-        return CommandError(NO_NODE, text, "not_ready", address=where, **facts)
     if isinstance(cause, Unanswered):
         return CommandError(NOT_DONE, text, "unanswered", **facts)
-    if isinstance(cause, TimedOut):
-        return CommandError(NO_NODE, text, "no_node", address=where, **facts)
+    if isinstance(cause, NoNode | NotReady | TimedOut):
+        word = "not_ready" if isinstance(cause, NotReady) else "no_node"
+        return CommandError(NO_NODE, text, word, address=format_address(*node), **facts)
     if isinstance(cause, Refused) and cause.reason is not None:
         return CommandError(NOT_DONE, text, cause.reason.name.lower(), **facts)
     if isinstance(cause, TooLarge):
