@@ -17,7 +17,8 @@ from dht14.wire.api_messages import ApiReply, FoundRecord, MissingRecord, PutRec
 
 ValueKind = Literal["open", "owner", "content"]
 
-_KINDS: dict[int, ValueKind] = {1: "open", 2: "owner", 3: "content"}
+KINDS: dict[int, ValueKind] = {1: "open", 2: "owner", 3: "content"}
+"""The kinds of records, by their numbers in the API."""
 
 
 def _shortened(raw: bytes | None) -> str:
@@ -87,7 +88,7 @@ def value_from(reply: ApiReply) -> Value | None:
     """Return the value of a get, verified; None where there is none. Raises `NotReady`, `Unanswered`,
     `Forged`."""
     if isinstance(reply, FoundRecord):
-        kind = _KINDS[reply.kind]
+        kind = KINDS[reply.kind]
         if kind == "open" and not is_envelope(reply.value):
             return Value(value=reply.value, kind=kind, version=reply.version, expires_in=reply.ttl)
         if kind == "content":

@@ -1,5 +1,6 @@
 """The result of a PUT or a GET, as a line for people and as JSON."""
 
+from dht14.client.answers import KINDS
 from dht14.client.errors import REASONS
 from dht14.cmd.api_client import Found
 from dht14.cmd.command_error import NOT_DONE, CommandError
@@ -12,8 +13,6 @@ _MISSING = {
     NoRecord.UNANSWERED: "nodes that should know did not answer; try again",
     NoRecord.DELETED: "its owner has deleted it",
 }
-
-_KINDS = {1: "open", 2: "owner", 3: "content"}
 
 
 def is_stored(receipt: Receipt | bool) -> bool:
@@ -81,7 +80,7 @@ def record_fields(found: Found) -> dict[str, object]:
     """Return the JSON fields of a record that was found; none from a node of another VoidPhone."""
     if found.kind is None:
         return {}
-    return {"kind": _KINDS[found.kind], "version": found.version, "expires_in": found.ttl}
+    return {"kind": KINDS[found.kind], "version": found.version, "expires_in": found.ttl}
 
 
 def owner_fields(envelope: Envelope) -> dict[str, object]:
