@@ -1,4 +1,4 @@
-"""What requests ask for, where pages take the same: a key, a lifetime and copies, a part of a list."""
+"""Reads what several pages take in the same way: a key, a lifetime and copies, a page of a list."""
 
 from collections.abc import Callable, Mapping
 from typing import Any

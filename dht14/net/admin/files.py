@@ -265,7 +265,7 @@ class FileHead:
     headers: dict[str, str]
 
     def set(self, request: Request) -> None:
-        """Let the answer begin so."""
+        """Set the status and the headers of the answer."""
         if self.begin:
             request.setResponseCode(206)
         for name, text in self.headers.items():

@@ -104,7 +104,7 @@ class _LimitedRequest(Request):
     _is_complete = False
 
     def gotLength(self, length: int | None) -> None:
-        """Refuse a body that says that it is too long. Of a file it begins to be stored."""
+        """The length of the body is known: refuse one that is too long, and begin to store a file."""
         channel: Any = self.channel
         if channel._command == b"PUT" and channel._path.partition(b"?")[0] == FILES_PATH:
             super().gotLength(0)

@@ -158,7 +158,7 @@ class Readiness:
         """Fires with whether all of `steps` are done within `seconds`."""
         if self._gave_up or not steps & self._pending:
             return succeed(not steps & self._pending)
-        # Less than no time is left where this process stood still while it started.
+        # Negative where this process stood still while it started.
         left = max(seconds, 0.0)
         timer = self._clock.callLater(left, lambda: self._finish_waiting(waiting, False))
         waiting = _Waiting(steps, timer)

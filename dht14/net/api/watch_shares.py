@@ -13,7 +13,7 @@ from dht14.security.subnets import Party, parties_of
 T = TypeVar("T")
 
 CONNECTION_PART, ADDRESS_PART = 1.0, 3.0
-"""How many times the free keys a connection, an address or a subnet may watch, while most are free."""
+"""Multiples of the free keys that a connection, and an address or subnet, may watch while most are free."""
 
 
 @define(eq=False)

@@ -44,7 +44,7 @@ class Call:
 
     @property
     def target(self) -> Target:
-        """Whom it is to reach where there is no session yet, or may be none any more."""
+        """Whom to reach where there is no session, or where the peer may have lost it."""
         return Target(self.contact.address, self.node_id, self.by_address)
 
     def is_answered_by(self, sender: Contact) -> bool:

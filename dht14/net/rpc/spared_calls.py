@@ -18,7 +18,7 @@ class SparedCalls:
     _pending: Mapping[bytes, Call]
     """All pending calls of the node, by RPC id."""
     by_address: dict[Address, "deque[bytes]"] = field(factory=dict, init=False)
-    """Their RPC ids; some may have failed."""
+    """The RPC ids of these calls; some calls may have failed since."""
 
     def add(self, address: Address, rpc_id: bytes) -> None:
         """A call to this address is not sent now."""
