@@ -25,8 +25,8 @@ class Target:
     node_id: int | None
     """The node to reach; None: any node at the address."""
     by_address: bool = field(eq=False)
-    """Whether this node was given the address: it is not that of a contact that a peer named. A peer may name
-    a victim: such an address gets fewer HELLOs."""
+    """Whether this node was given the address, by its operator or an earlier run, not told of it by a peer. A
+    peer may name a victim: an address from a peer gets fewer HELLOs."""
 
     def is_met_by(self, node_id: int) -> bool:
         """Whether the node of this id is the one to reach."""
@@ -57,7 +57,7 @@ NOTHING: Received = (None, b"", ())
 
 
 class SessionLayer(Protocol):
-    """Turns messages into datagrams and back. `now` is in seconds, of a clock that nobody sets."""
+    """Turns messages into datagrams and back. `now` is in seconds, by a monotonic clock."""
 
     def seal(self, contact: Contact, payload: bytes, now: float) -> bytes | None:
         """Return the datagram that carries `payload` to the contact; None without a session: `reach`."""

@@ -1,4 +1,4 @@
-"""The sessions of this process that have their ciphers ready, the fewest possible."""
+"""Limits how many sessions of this process have their ciphers ready."""
 
 from collections import deque
 from typing import Protocol
@@ -16,10 +16,10 @@ class HasCiphers(Protocol):
 
 
 class ReadyCiphers:
-    """Limits how many sessions keep their ciphers.
+    """The sessions that keep their ciphers, at most `limit`.
 
-    The first to have made them is the first to release them, even if it is busy: it makes them again soon, at
-    a cost that all `limit` others share. So a packet of a session that is ready costs nothing here.
+    The session that made its ciphers first releases them first. If it is busy, it makes them again soon: the
+    packets of `limit` sessions share that cost, and a packet of a session with ciphers costs nothing here.
     """
 
     def __init__(self, limit: int = MAX_READY) -> None:
