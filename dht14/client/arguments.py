@@ -1,4 +1,4 @@
-"""What the arguments of the calls may be. What is wrong raises here, before it is on its way with others."""
+"""Checks the arguments of the calls. A wrong one raises before its request is queued with others."""
 
 import operator
 

@@ -21,7 +21,7 @@ from dht14.wire.api_messages import ApiReply, ApiRequest, GetRecord
 if TYPE_CHECKING:
     from dht14.client.file_values import FetchedFile, FileSource, FileTarget, ReportProgress, StoredFile
 
-# What only files need is imported where it is needed: asyncio, which moves them here, too.
+# What only files need is imported where it is used. It brings asyncio, on which files move here, too.
 
 T = TypeVar("T")
 

@@ -43,7 +43,8 @@ PIPELINE_LIMIT = 128
 their turn."""
 
 CHUNK_BYTES = 256 * 1024
-"""So many bytes are encoded at once, and one frame more: the other values wait without a copy."""
+"""Bytes of frames that are encoded at once; the last frame may exceed it. Values behind them wait without a
+copy."""
 
 MAX_SENDS = 2
 """A request that is under way when its connection breaks is sent once more."""

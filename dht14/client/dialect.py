@@ -30,8 +30,8 @@ class NodeDialect:
 
     Another node of a VoidPhone closes the connection at a type that it does not know, or keeps silent. A
     node of ours that is killed closes it, too. So one that has answered in the extended dialect before
-    must fail twice until it is asked in the plain one; when that connection ends, the extended one is
-    tried again.
+    must fail twice before it is asked in the plain one. When a connection in the plain one ends, the extended
+    one is tried again.
     """
 
     def __init__(self, place: str = "") -> None:

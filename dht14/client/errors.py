@@ -48,7 +48,7 @@ class Unanswered(TimedOut):
 
 
 def is_silence(error: DhtError) -> bool:
-    """Whether it says that a node said nothing, for as long as a call waits."""
+    """Whether the node was silent for the whole timeout; not whether it ended before it knew the outcome."""
     return type(error) is TimedOut and error.args != (UNFINISHED,)
 
 

@@ -1,4 +1,4 @@
-"""asyncio connections: one pipeline each, whatever becomes of its connection."""
+"""Requests through one asyncio connection, which is made again when it breaks."""
 
 import asyncio
 from typing import cast

@@ -1,4 +1,4 @@
-"""Blocking sockets: connections of threads, and calls that share one."""
+"""Blocking sockets: a pool of connections for threads, and calls that share a connection."""
 
 import selectors
 import socket
@@ -206,11 +206,11 @@ class SocketConnection:
 
 
 class PlanBatch(Generic[T]):
-    """Some plans that run over one connection, a number of them at a time."""
+    """Runs plans over one connection, at most `concurrency` at a time."""
 
-    def __init__(self, connection: SocketConnection, some: Iterator[Plan[T]], concurrency: int) -> None:
+    def __init__(self, connection: SocketConnection, plans: Iterator[Plan[T]], concurrency: int) -> None:
         self._connection = connection
-        self._plans = enumerate(some)
+        self._plans = enumerate(plans)
         self._concurrency = concurrency
         self._running: dict[Exchange, tuple[int, Plan[T]]] = {}
         self._results: dict[int, T | DhtError] = {}
