@@ -41,8 +41,8 @@ _KEY_BYTES = 32
 _MAX_HEADER_BYTES = 65_536
 _ASIDE_PREFIX = "damaged-"
 _UNMADE = ".unmade"
-"""Behind the name of a database file: an empty file that is there until the database was open once. A start
-that ended before has lost nothing."""
+"""Ends the name of an empty file beside a database file. It exists until the database was open for the first
+time: while it does, a missing database file is no loss."""
 _OUR_FILE = re.compile(
     rf"{_HEADER}|[0-9a-f]{{{2 * DATABASE_ID_BYTES}}}\.mdb(\.unmade|(\.new)?(-lock)?(\.damaged-\d+)?)"
 )
@@ -108,7 +108,7 @@ class DatabaseDir:
     is_outdated: bool = False
     """Whether that is the database of an older version, and not a damaged one."""
     is_missing: bool = False
-    """Whether there was a database file that the header names, and is none."""
+    """Whether the database file that the header names is lost."""
 
     @classmethod
     def new(cls, folder: str, key: bytes, origin: int, aside: str = "") -> "DatabaseDir":

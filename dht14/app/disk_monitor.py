@@ -47,7 +47,7 @@ class DiskMonitor:
         return frozenset(self._troubles)
 
     def begin(self) -> None:
-        """Remove what an earlier run left behind."""
+        """Show that the node does not work yet, whatever an earlier run has left."""
         self._show()
 
     def ready(self) -> None:

@@ -52,7 +52,7 @@ then the node joins without its values, and serves them as soon as the check is 
 
 
 def _no_log_level(name: str) -> None:
-    """The caller of `build_node` has no log of its own."""
+    """Refuse to change the level, where the caller of `build_node` cannot."""
     raise ValueError("the log of this process is not the node's; its level is not changed here")
 
 

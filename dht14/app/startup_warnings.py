@@ -63,7 +63,8 @@ def warn_of_unreachable_seeds(settings: Settings) -> None:
 
 
 def _can_send(own: str, seed: str) -> bool:
-    """Whether a socket with the address `own` can send to a seed. Of host names nobody knows that yet."""
+    """Whether a socket with the address `own` can send to a seed. True for a host name:
+    it is not resolved yet."""
     try:
         here, there = ip_address(own), ip_address(seed)
     except ValueError:
