@@ -5,7 +5,7 @@ import errno
 import json
 import os
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from http.client import HTTPConnection, HTTPException, HTTPResponse
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints, is_typeddict
@@ -121,19 +121,10 @@ class AdminClient:
 
     def get(self, path: str, shape: type[T], **parameters: object) -> T:
         """Return the JSON document at a path. `shape` is a `TypedDict` that says what must be in it."""
-        return self._ask("GET", path, shape, parameters)
-
-    def post(self, path: str, shape: type[T], **parameters: object) -> T:
-        """Post to a path and return the JSON document that is the answer."""
-        return self._ask("POST", path, shape, parameters)
+        return self.send("GET", path, shape, b"", **parameters)
 
     def send(self, method: str, path: str, shape: type[T], body: bytes = b"", **parameters: object) -> T:
         """Send a request of this method with a body and return the JSON document that is the answer."""
-        return self._ask(method, path, shape, parameters, body)
-
-    def _ask(
-        self, method: str, path: str, shape: type[T], parameters: Mapping[str, object], body: bytes = b""
-    ) -> T:
         query = f"?{urlencode(parameters)}" if parameters else ""
         with self.open(method, path + query, body=body) as response:
             self.check(response)

@@ -194,7 +194,7 @@ def add_log_level_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_log_level(args: argparse.Namespace) -> int:
     """Change the log level of a node and return the exit code."""
-    answer = admin_client(args).post("/v1/loglevel", LogLevelJson, level=args.level)
+    answer = admin_client(args).send("POST", "/v1/loglevel", LogLevelJson, level=args.level)
     if args.json:
         print_json(answer)
     else:
