@@ -31,10 +31,10 @@ def troubles_of(disk: DiskMonitor) -> list[tuple[str, str]]:
     return [explained for trouble, explained in _TROUBLES.items() if trouble in disk.troubles]
 
 
-def advice(status: StatusJson, phase: StartPhase, disk: DiskMonitor, duplicate: Address | None = None) -> str:
+def advice(status: StatusJson, phase: StartPhase, disk: DiskMonitor, duplicate: Address | None) -> str:
     """Return the most urgent thing to do, or that there is nothing to do.
 
-    `duplicate`: the address of another node with the identity of this one.
+    `duplicate`: the address of another node with the identity of this one, None if none is known.
     """
     for trouble, cure in troubles_of(disk):
         return f"{trouble.capitalize()}. {cure}"

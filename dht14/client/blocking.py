@@ -228,7 +228,7 @@ class Client:
             return PlanBatch(connection, some, concurrency).run()
 
 
-def ask_once(address: tuple[str, int], request: ApiRequest, timeout: float = ANSWER_TIMEOUT) -> ApiReply:
+def ask_once(address: tuple[str, int], request: ApiRequest, timeout: float) -> ApiReply:
     """Send one request over a connection of its own and return the reply. Raises `NoNode` or `TimedOut`.
 
     For commands, which end as soon as they know that the node is gone.

@@ -106,7 +106,7 @@ class _Transfer:
         self._line.end()
 
 
-def run_put(args: argparse.Namespace, source: BinaryIO, keeping: "AdminClient | None" = None) -> int:
+def run_put(args: argparse.Namespace, source: BinaryIO, keeping: "AdminClient | None") -> int:
     """Store a file and return the exit code. `keeping`: the node that is to keep it, if one is."""
     owner = None
     if args.sign is not None:

@@ -37,7 +37,7 @@ def stored_line(receipt: Receipt | bool) -> str:
     return f"stored on {count} nodes: no other node that holds values can be reached"
 
 
-def not_stored_error(receipt: Receipt | bool, hint: str = "") -> CommandError:
+def not_stored_error(receipt: Receipt | bool, hint: str) -> CommandError:
     """Make the error of a command whose value is not stored."""
     if not isinstance(receipt, Receipt):
         return CommandError(NOT_DONE, f"the node could not store it{hint}")

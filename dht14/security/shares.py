@@ -133,6 +133,10 @@ TIERS = (0.5, 0.25, 0.25)
 """The parts of a rate for everybody, for `PROVEN` and `CONTACT`, and for `CONTACT` alone."""
 
 
+MAX_PARTIES = 16_384
+"""Parties of each scope whose share of a rate is remembered."""
+
+
 class SharedRateLimiter:
     """Limits a rate, with parts for known senders and a share for each party. A burst is one second of it."""
 
@@ -142,13 +146,12 @@ class SharedRateLimiter:
         shares: Mapping[Scope, float],
         parties_of: Callable[[str], Iterable[Party]],
         now: float,
-        max_parties: int = 16_384,
     ) -> None:
         """`shares`: the rate of one party of each scope, bursts twice as much; other scopes are free."""
         self._parties_of = parties_of
         self._tiers = [TokenBucket(rate * part, rate * part, now) for part in TIERS]
         self._limiters = {
-            scope: RateLimiter(share, 2 * share, max_parties) for scope, share in shares.items()
+            scope: RateLimiter(share, 2 * share, MAX_PARTIES) for scope, share in shares.items()
         }
 
     def take(self, host: str, priority: Priority, now: float) -> bool:
