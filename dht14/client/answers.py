@@ -89,19 +89,17 @@ def value_from(reply: ApiReply) -> Value | None:
     `Forged`."""
     if isinstance(reply, FoundRecord):
         kind = KINDS[reply.kind]
-        if kind == "open" and not is_envelope(reply.value):
-            return Value(value=reply.value, kind=kind, version=reply.version, expires_in=reply.ttl)
-        if kind == "content":
-            if content_key(reply.value) != reply.key:
-                raise Forged("the node answered with a value whose SHA-256 is not the key")
-            return Value(value=reply.value, kind=kind, version=reply.version, expires_in=reply.ttl)
-        return _owners_value(envelope_from(reply.key, reply.value), reply.value, reply.ttl)
+        if kind == "content" and content_key(reply.value) != reply.key:
+            raise Forged("the node answered with a value whose SHA-256 is not the key")
+        if kind == "owner" or (kind == "open" and is_envelope(reply.value)):
+            return _owners_value(reply, reply.ttl)
+        return Value(value=reply.value, kind=kind, version=reply.version, expires_in=reply.ttl)
     if isinstance(reply, Success):
         # Another kind of node, or a value that is too large for what a RECORD says besides.
         if content_key(reply.value) == reply.key:
             return Value(value=reply.value, kind="content")
         if is_envelope(reply.value):
-            return _owners_value(envelope_from(reply.key, reply.value), reply.value, None)
+            return _owners_value(reply, None)
         return Value(value=reply.value, kind="open")
     if isinstance(reply, MissingRecord):
         if reply.reason is NoRecord.NOT_READY:
@@ -124,7 +122,8 @@ def envelope_from(key: bytes, value: bytes) -> Envelope:
     return envelope
 
 
-def _owners_value(envelope: Envelope, raw: bytes, ttl: int | None) -> Value | None:
+def _owners_value(reply: FoundRecord | Success, ttl: int | None) -> Value | None:
+    envelope = envelope_from(reply.key, reply.value)
     if envelope.deleted:
         return None
     return Value(
@@ -134,7 +133,7 @@ def _owners_value(envelope: Envelope, raw: bytes, ttl: int | None) -> Value | No
         expires_in=ttl,
         owner=envelope.public_key,
         salt=envelope.salt,
-        envelope=raw,
+        envelope=reply.value,
     )
 
 
