@@ -108,11 +108,7 @@ class SocketConnection:
         if deadline is None:
             return []
         if deadline <= now:
-            failed, is_dead = self.channel.expire(now)
-            if is_dead:
-                failed += self.channel.lost(by_node=False)
-                self._drop()
-            return failed
+            return self._expire(now)
         if self._socket is None:
             return self._connect(deadline, now)
         if not self._outgoing:
@@ -161,6 +157,13 @@ class SocketConnection:
         self._selector.register(found, selectors.EVENT_READ)
         self.channel.connected(time.monotonic())
         return []
+
+    def _expire(self, now: float) -> list[Exchange]:
+        failed, is_dead = self.channel.expire(now)
+        if is_dead:
+            failed += self.channel.lost(by_node=False)
+            self._drop()
+        return failed
 
     def _unreachable(self, problem: str) -> list[Exchange]:
         self._retry_delay = min(2 * self._retry_delay, LAST_RETRY) or FIRST_RETRY
