@@ -108,15 +108,16 @@ def p2p_seconds(address: Address) -> float:
         with socket.socket(family, kind) as udp:
             udp.settimeout(HELLO_TIMEOUT)
             udp.connect(found)
-            if not any(_answers_hello(udp) for _ in range(HELLO_ATTEMPTS)):
+            # One connection id for all: a slow node may answer a HELLO after the next one.
+            cid = secrets.token_bytes(CID_BYTES)
+            if not any(_answers_hello(udp, cid) for _ in range(HELLO_ATTEMPTS)):
                 raise _silent(address, f"no answer within {HELLO_ATTEMPTS * HELLO_TIMEOUT:.0f} s")
     except OSError as error:
         raise _silent(address, error.strerror or str(error)) from None
     return round(time.monotonic() - began, 6)
 
 
-def _answers_hello(udp: socket.socket) -> bool:
-    cid = secrets.token_bytes(CID_BYTES)
+def _answers_hello(udp: socket.socket, cid: bytes) -> bool:
     udp.send(hello(cid, secrets.token_bytes(KEY_BYTES), None))
     try:
         return Challenge.parse(udp.recv(MAX_DATAGRAM)).cid == cid

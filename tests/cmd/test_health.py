@@ -129,6 +129,17 @@ class HealthTests(SynchronousTestCase):
             with P2pServer(answer) as p2p, ApiServer() as api:
                 self.assertEqual(self.ask(p2p.address, api.address).code, 3)
 
+    def test_late_answers(self) -> None:
+        """A slow node whose answer comes after the next HELLO is healthy."""
+        answers = [b"nothing yet"]
+
+        def answer_before(cid: bytes) -> bytes:
+            answers.append(CHALLENGE + cid + bytes(172))
+            return answers[-2]
+
+        with P2pServer(answer_before) as p2p, ApiServer() as api:
+            self.assertEqual(self.ask(p2p.address, api.address), HEALTHY)
+
     def test_addresses(self) -> None:
         """Addresses come from file and environment; an unspecified one is asked on loopback."""
         with P2pServer() as p2p, ApiServer() as api:
