@@ -139,7 +139,7 @@ class Acceptor:
         self._metrics.challenges += 1
         head = hello[: hs.HELLO_HEAD_BYTES]
         cookie = self._cookie(head, address, _cookie_time(now, head))
-        return hs.CHALLENGE + head[1:9] + cookie + self._prekey(now).signed
+        return hs.CHALLENGE + head[hs.CID] + cookie + self._prekey(now).signed
 
     def _cookie(self, head: bytes, address: Address, time: bytes) -> bytes:
         bound = time + hs.address_bytes(address) + head
@@ -192,7 +192,7 @@ class Acceptor:
         return None
 
     def _is_own_cookie(self, finish: bytes, address: Address, now: float) -> bool:
-        cookie = finish[9 : hs.CHALLENGE_HEAD_BYTES]
+        cookie = finish[hs.COOKIE]
         time = cookie[:_TIME_BYTES]
         if (int(now) - (int.from_bytes(time, "big") >> 1)) % (1 << 31) > COOKIE_LIFETIME:
             return False
@@ -201,8 +201,9 @@ class Acceptor:
     def _hello_head(self, finish: bytes) -> bytes:
         """Make the first 49 bytes of the HELLO again. Its hint was the one for this node, or zeros."""
         ephemeral = ephemeral_of(finish)
-        hint = hs.NO_HINT if finish[12] & 1 else hs.hint_for(self._identity.node_id, ephemeral)
-        return hs.hello_head(finish[1:9], ephemeral, hint)
+        had_no_hint = finish[hs.COOKIE][_TIME_BYTES - 1] & 1
+        hint = hs.NO_HINT if had_no_hint else hs.hint_for(self._identity.node_id, ephemeral)
+        return hs.hello_head(finish[hs.CID], ephemeral, hint)
 
     def cid_of_repeated(self, finish: bytes) -> bytes | None:
         """Return the connection id that this FINISH was given when it came first; None when it is new."""

@@ -160,7 +160,7 @@ class EncryptedLayer:
         """As `SessionLayer.received`."""
         kind = datagram[:1]
         if kind == hs.DATA:
-            session = self.sessions.by_cid.get(datagram[1:9])
+            session = self.sessions.by_cid.get(datagram[hs.CID])
             if session is None or session.contact.address != address:
                 self.metrics.no_session += 1
                 return NOTHING
@@ -195,7 +195,7 @@ class EncryptedLayer:
             self._give_up(initiator)
 
     def _received_challenge(self, datagram: bytes, address: Address, now: float) -> Received:
-        initiator = self._initiators_by_cid.get(datagram[1:9])
+        initiator = self._initiators_by_cid.get(datagram[hs.CID])
         if initiator is None or initiator.target.address != address or initiator.session is not None:
             self.metrics.unasked_challenge += 1
             return NOTHING
@@ -225,7 +225,7 @@ class EncryptedLayer:
         contact = shared_contact(accepted.node_id, address, accepted.proof)
         bucket = self._limiter.bucket(accepted.node_id, address[0], now)
         session = Session.of_responder(
-            contact, bucket, accepted.keys, now, initiator_cid=datagram[1:9], own_cid=cid
+            contact, bucket, accepted.keys, now, initiator_cid=datagram[hs.CID], own_cid=cid
         )
         self.sessions.add(session, now)
         self._hello_limiter.proved(contact.address)
@@ -234,8 +234,8 @@ class EncryptedLayer:
         return None, b"", (session.seal(b"", now),)
 
     def _received_accept(self, datagram: bytes, address: Address, now: float) -> Received:
-        initiator = self._initiators_by_cid.get(datagram[1:9])
-        session = self.sessions.by_cid.get(datagram[1:9]) if initiator is None else initiator.session
+        initiator = self._initiators_by_cid.get(datagram[hs.CID])
+        session = self.sessions.by_cid.get(datagram[hs.CID]) if initiator is None else initiator.session
         if session is None or session.contact.address != address:
             self.metrics.no_session += 1
             return NOTHING

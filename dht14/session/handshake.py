@@ -44,6 +44,10 @@ _CHALLENGE = Struct(
     f">x{CID_BYTES}s{COOKIE_BYTES}s{PROOF_BYTES}s{KEY_BYTES}s{EXPIRY_BYTES}s{SIGNATURE_BYTES}s"
 )
 CHALLENGE_BYTES = _CHALLENGE.size
+CID = slice(1, 1 + CID_BYTES)
+"""Where a datagram has a connection id: in a handshake the initiator's, in DATA that of the receiver."""
+COOKIE = slice(CID.stop, CHALLENGE_HEAD_BYTES)
+"""Where a CHALLENGE and a FINISH have the cookie."""
 FINISH_HEAD_BYTES = 1 + CID_BYTES + COOKIE_BYTES + KEY_BYTES + PREKEY_NAME_BYTES
 FINISH_BYTES = FINISH_HEAD_BYTES + PROOF_BYTES + SIGNATURE_BYTES + AEAD_TAG_BYTES
 """The size of a FINISH without a request."""
