@@ -133,7 +133,7 @@ class AdminClient:
             document: T = json.loads(answer)
         except ValueError:
             raise self.stranger() from None
-        if not _has_shape(document, shape):
+        if not has_shape(document, shape):
             raise self.stranger()
         return document
 
@@ -268,7 +268,7 @@ class AdminClient:
         )
 
 
-def _has_shape(document: object, shape: Any) -> bool:
+def has_shape(document: object, shape: Any) -> bool:
     """Whether a document has all fields of a `TypedDict`, also in the lists in it."""
     if not isinstance(document, dict) or not shape.__required_keys__ <= document.keys():
         return False
@@ -278,7 +278,7 @@ def _has_shape(document: object, shape: Any) -> bool:
             members = document[name]
             if not isinstance(members, list):
                 return False
-            if is_typeddict(item) and not all(_has_shape(member, item) for member in members):
+            if is_typeddict(item) and not all(has_shape(member, item) for member in members):
                 return False
     return True
 

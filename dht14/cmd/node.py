@@ -138,6 +138,7 @@ def makeService(options: BaseOptions) -> IService:
 
     settings = options.settings
     twistd: Any = options.parent
+    is_daemon = not twistd["nodaemon"]
     set_reactor_clock(reactor, monotonic_clock())
     with exit_on_start_error():
         check_twistd_options(twistd)
@@ -145,13 +146,12 @@ def makeService(options: BaseOptions) -> IService:
             threshold = logs.LogThreshold(settings.node.log_level)
             node = build_node(settings, reactor, options.role, threshold.change)
             file = _log_file(twistd, settings.node.data_dir)
-            if not twistd["nodaemon"]:
+            if is_daemon:
                 require_free_space(settings.node.data_dir)
-    if options.pidfile_is_ours and not twistd["nodaemon"]:
+    if options.pidfile_is_ours and is_daemon:
         twistd["pidfile"] = os.path.abspath(os.path.join(settings.node.data_dir, _TWISTD_PIDFILE))
     log = logs.ProcessLog.to(file or sys.stdout, settings.node.log_format, threshold)
     log.attach(reactor)
-    is_daemon = not twistd["nodaemon"]
     process = NodeProcess(reactor, file, None if _logs_elsewhere(twistd) else log.observer, is_daemon)
     node.setServiceParent(process)
     return process

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from dht14.client.address import format_address
-from dht14.cmd.admin_client import AdminClient, add_admin_arguments, admin_client
+from dht14.cmd.admin_client import AdminClient, add_admin_arguments, admin_client, has_shape
 from dht14.cmd.command_error import DONE, NO_NODE, NOT_DONE, CommandError
 from dht14.cmd.event_stream import events
 from dht14.cmd.output import print_json, print_status
@@ -65,7 +65,7 @@ def _walk(client: AdminClient, limit: int, as_json: bool) -> int:
 def _found(client: AdminClient, limit: int) -> Iterator[tuple[str, Any]]:
     for kind, content in events(client, f"/v1/nodes?limit={limit}"):
         shape = WalkEndJson if kind == "end" else NetworkNodeJson
-        if not isinstance(content, dict) or not shape.__required_keys__ <= content.keys():
+        if not has_shape(content, shape):
             raise client.stranger()
         yield kind, content
 
