@@ -24,7 +24,8 @@ class FrameTimer:
     def pause(self) -> None:
         """Stop, and keep the time that is left."""
         if self._call is not None:
-            self._seconds_left = self._call.getTime() - self._clock.seconds()
+            # Negative where this process stood still, and the timer could not fire yet.
+            self._seconds_left = max(self._call.getTime() - self._clock.seconds(), 0.0)
             self._call.cancel()
             self._call = None
 

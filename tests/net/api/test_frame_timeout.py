@@ -30,6 +30,15 @@ class FrameTimerTests(SynchronousTestCase):
         self.clock.advance(10)
         self.assertEqual(self.expired, [1030])
 
+    def test_overdue(self) -> None:
+        """Paused after a standstill, overdue but not expired yet, it expires when it goes on."""
+        self.timer.start()
+        self.clock.rightNow += FRAME_TIMEOUT + 1
+        self.timer.pause()
+        self.timer.start()
+        (call,) = self.clock.getDelayedCalls()
+        self.assertEqual(call.getTime(), self.clock.seconds())
+
     def test_reset(self) -> None:
         """After a complete frame the full time is available again."""
         self.timer.start()
