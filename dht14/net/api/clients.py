@@ -55,22 +55,23 @@ class WaitingConnection(Protocol):
         """It is this connection's turn to take tokens."""
 
 
-class ApiClient:
+class ClientAccount:
     """The account of one address: its connections share a token bucket, and wait in one queue while it is
     empty."""
 
     _log = Logger()
 
-    def __init__(self, address: str, rate: float, bucket: TokenBucket, clients: "ApiClients") -> None:
+    def __init__(self, address: str, rate: float, bucket: TokenBucket, accounts: "ClientAccounts") -> None:
         self.address = address
         self._rate = rate
         self.uses = 0
+        """Connections, with those whose client is gone while its PUTs are at work."""
         self.held = 0
         """Bytes that its connections make the node hold."""
-        self._free_slots = clients.limits.max_connections_per_client
+        self._free_slots = accounts.limits.max_connections_per_client
         self._waiting: dict[WaitingConnection, IDelayedCall] = {}
         self._bucket = bucket
-        self._clients = clients
+        self._accounts = accounts
         self._queue: deque[WaitingConnection] = deque()
         self._served: WaitingConnection | None = None
         self._timer: IDelayedCall | None = None
@@ -80,12 +81,12 @@ class ApiClient:
         if self._free_slots:
             self._free_slots -= 1
             return True
-        self._waiting[connection] = self._clients.clock.callLater(SLOT_TIMEOUT, self._reject, connection)
+        self._waiting[connection] = self._accounts.clock.callLater(SLOT_TIMEOUT, self._reject, connection)
         return False
 
     def connection_lost(self, connection: WaitingConnection) -> None:
         """The connection has ended; its PUTs may still be under way."""
-        self._clients.connection_lost()
+        self._accounts.connection_lost()
         waiting = self._waiting.pop(connection, None)
         if waiting is None:
             self._free_slots += 1
@@ -100,12 +101,12 @@ class ApiClient:
     def hold(self, growth: int) -> None:
         """As `Account.hold`."""
         self.held += growth
-        self._clients.held += growth
+        self._accounts.held += growth
 
     def may_hold_more(self) -> bool:
         """As `Account.may_hold_more`. No client holds more than it leaves free: a single one gets half of
         all, two get a third each, and a newcomer always gets some."""
-        return self.held < HELD_BYTES - self._clients.held
+        return self.held < HELD_BYTES - self._accounts.held
 
     def take_token(self, connection: WaitingConnection, now: float) -> bool:
         """Take a token for one request. If False, `tokens_available` says when to ask again."""
@@ -127,19 +128,19 @@ class ApiClient:
 
     def watch_share(self) -> ConnectionShare:
         """Return what a new connection of this client may watch."""
-        return self._clients.watches.of_connection(self.address)
+        return self._accounts.watches.of_connection(self.address)
 
     def work_done(self) -> None:
         """The last request of a connection that has ended is done."""
-        self._clients.work_done(self)
+        self._accounts.work_done(self)
 
     def _reject(self, connection: WaitingConnection) -> None:
-        self._clients.refuse_excess(self.address)
+        self._accounts.refuse_excess(self.address)
         connection.abort()
 
     def _bucket_emptied(self, now: float) -> None:
-        self._clients.metrics.throttled += 1
-        if self._clients.log_limiter.may_log(("throttled", self.address), now):
+        self._accounts.metrics.throttled += 1
+        if self._accounts.log_limiter.may_log(("throttled", self.address), now):
             self._log.warn(
                 "Throttling API client {client}; requests per second: {requests_per_second}.",
                 event="api.throttled",
@@ -151,11 +152,11 @@ class ApiClient:
         if self._queue and self._timer is None:
             # At a high rate it waits for several tokens: the timer fires about 20 times a second at most.
             some = max(1.0, self._rate / 20)
-            self._timer = self._clients.clock.callLater(self._bucket.wait(now, some), self._serve_queue)
+            self._timer = self._accounts.clock.callLater(self._bucket.wait(now, some), self._serve_queue)
 
     def _serve_queue(self) -> None:
         self._timer = None
-        now = self._clients.clock.seconds()
+        now = self._accounts.clock.seconds()
         while self._queue and not self._bucket.wait(now):
             self._served = self._queue.popleft()
             self._served.tokens_available()
@@ -163,7 +164,7 @@ class ApiClient:
         self._set_timer(now)
 
 
-class ApiClients:
+class ClientAccounts:
     """All accounts and their common limits. Decides who may connect."""
 
     _log = Logger()
@@ -180,9 +181,9 @@ class ApiClients:
         self._rate, self._local_rate = rate, rate if local_rate is None else local_rate
         self._buckets = RateLimiter(self._rate, limits.burst_size)
         self._local_buckets = RateLimiter(self._local_rate, limits.burst_size)
-        self._by_address: dict[str, ApiClient] = {}
+        self._by_address: dict[str, ClientAccount] = {}
 
-    def admit(self, host: str) -> ApiClient | None:
+    def admit(self, host: str) -> ClientAccount | None:
         """Return the account of this address and count one more connection; None if it may not connect."""
         ip = _plain(ip_address(host))
         if not any(ip in network for network in self.limits.api_allow):
@@ -194,16 +195,16 @@ class ApiClients:
             self.refuse_excess(str(ip))
             return None
         self.metrics.connections += 1
-        client = self._by_address.get(str(ip))
-        if client is None:
-            client = self._by_address[str(ip)] = self._account(ip)
-        client.uses += 1
-        return client
+        account = self._by_address.get(str(ip))
+        if account is None:
+            account = self._by_address[str(ip)] = self._new_account(ip)
+        account.uses += 1
+        return account
 
-    def _account(self, ip: IPv4Address | IPv6Address) -> ApiClient:
+    def _new_account(self, ip: IPv4Address | IPv6Address) -> ClientAccount:
         rate = self._local_rate if ip.is_loopback else self._rate
         buckets = self._local_buckets if ip.is_loopback else self._buckets
-        return ApiClient(str(ip), rate, buckets.bucket(str(ip), self.clock.seconds()), self)
+        return ClientAccount(str(ip), rate, buckets.bucket(str(ip), self.clock.seconds()), self)
 
     def refuse_excess(self, address: str) -> None:
         """Count and log a connection over the limit, of this client or of all."""
@@ -215,12 +216,12 @@ class ApiClients:
         self.metrics.connections -= 1
         self.metrics.left_behind += 1
 
-    def work_done(self, client: ApiClient) -> None:
+    def work_done(self, account: ClientAccount) -> None:
         """The last request of a connection that has ended is done."""
         self.metrics.left_behind -= 1
-        client.uses -= 1
-        if not client.uses:
-            del self._by_address[client.address]
+        account.uses -= 1
+        if not account.uses:
+            del self._by_address[account.address]
 
     def _refused(self, address: str, reason: str) -> None:
         if self.log_limiter.may_log((reason, address), self.clock.seconds()):

@@ -22,7 +22,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from dht14.errors import Malformed
-from dht14.net.api.clients import ApiClient
+from dht14.net.api.clients import ClientAccount
 from dht14.net.api.dispatch import Dispatcher, NodeAccess
 from dht14.net.api.incoming import IncomingRequests
 from dht14.net.api.metrics import BadFrame
@@ -97,17 +97,17 @@ class ApiConnection(protocol.Protocol):
     _log = Logger()
     transport: _TcpTransport
 
-    def __init__(self, server: Server, client: ApiClient) -> None:
+    def __init__(self, server: Server, account: ClientAccount) -> None:
         self._server = server
-        self._client = client
-        self._watches = ConnectionWatches(server.node, client.watch_share(), self._advance)
-        self._dispatcher = Dispatcher(server, client.address, self._watches)
+        self._account = account
+        self._watches = ConnectionWatches(server.node, account.watch_share(), self._advance)
+        self._dispatcher = Dispatcher(server, account.address, self._watches)
         self._phase = ApiPhase.OPEN
         self._obstacles: set[Obstacle] = set()
         self._advancing = False
         self._reading = True
         self._incoming = IncomingRequests(server.clock, self._too_slow)
-        self._queue = RequestQueue(client)
+        self._queue = RequestQueue(account)
         self._replies: list[bytes] = []
         self._reply_bytes = 0
         self._linger: IDelayedCall | None = None
@@ -119,7 +119,7 @@ class ApiConnection(protocol.Protocol):
         self.transport.setTcpKeepAlive(True)
         self.transport.registerProducer(self, True)
         self._server.connection_opened(self)
-        if not self._client.acquire_slot(self):
+        if not self._account.acquire_slot(self):
             self._obstacles.add(Obstacle.NO_SLOT)
             self._set_reading()
 
@@ -156,7 +156,7 @@ class ApiConnection(protocol.Protocol):
             self._linger.cancel()
         self._leave_queue()
         self._incoming.forget_gets()
-        self._client.connection_lost(self)
+        self._account.connection_lost(self)
         # Requests that wait for the state of a key end with this.
         self._watches.end()
         self._advance()
@@ -226,7 +226,7 @@ class ApiConnection(protocol.Protocol):
             request = self._next_request()
             if request is None:
                 return
-            if not self._client.take_token(self, now):
+            if not self._account.take_token(self, now):
                 self._incoming.put_back(request)
                 self._obstacles.add(Obstacle.THROTTLED)
                 return
@@ -325,7 +325,7 @@ class ApiConnection(protocol.Protocol):
             self._log.warn(
                 "Disconnecting API client {client}: bad frame ({reason}).",
                 event="api.bad_frame",
-                client=self._client.address,
+                client=self._account.address,
                 reason=reason,
             )
         self._forget_frames()
@@ -347,7 +347,7 @@ class ApiConnection(protocol.Protocol):
         elif self._phase is ApiPhase.GONE:
             self._phase = ApiPhase.DONE
             self._server.work_done(self)
-            self._client.work_done()
+            self._account.work_done()
 
     def _forget_frames(self) -> None:
         self._incoming.forget()
@@ -356,4 +356,4 @@ class ApiConnection(protocol.Protocol):
     def _leave_queue(self) -> None:
         if Obstacle.THROTTLED in self._obstacles:
             self._obstacles.discard(Obstacle.THROTTLED)
-            self._client.leave_queue(self)
+            self._account.leave_queue(self)

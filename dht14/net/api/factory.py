@@ -7,7 +7,7 @@ from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
 
-from dht14.net.api.clients import ApiClients, ApiLimits
+from dht14.net.api.clients import ApiLimits, ClientAccounts
 from dht14.net.api.connection import ApiConnection
 from dht14.net.api.replies import PutGet
 from dht14.node.timers import cancel_timer
@@ -31,17 +31,17 @@ class ApiFactory(protocol.Factory):
         """What requests are handed to."""
         self.clock = clock
         self.answers_puts = answers_puts
-        self.clients = ApiClients(limits, clock)
-        self.metrics = self.clients.metrics
-        self.log_limiter = self.clients.log_limiter
+        self.accounts = ClientAccounts(limits, clock)
+        self.metrics = self.accounts.metrics
+        self.log_limiter = self.accounts.log_limiter
         self._connections: set[ApiConnection] = set()
         self._closed: Deferred[None] | None = None
         self._timer: IDelayedCall | None = None
 
     def buildProtocol(self, addr: IAddress | None) -> ApiConnection | None:
         assert isinstance(addr, (IPv4Address, IPv6Address))
-        client = self.clients.admit(addr.host)
-        return None if client is None else ApiConnection(self, client)
+        account = self.accounts.admit(addr.host)
+        return None if account is None else ApiConnection(self, account)
 
     def connection_opened(self, connection: ApiConnection) -> None:
         """A client has connected."""

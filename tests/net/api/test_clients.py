@@ -200,7 +200,7 @@ class HeldTests(ApiTestCase):
             self.node.calls[answered].answer.callback(True)
             answered += 1
         self.assertEqual((answered, self.api.metrics.successes), (1024 * 4, 1024 * 4))
-        self.assertEqual(self.api.clients.held, 0)
+        self.assertEqual(self.api.accounts.held, 0)
 
     def test_shares(self) -> None:
         """One client does not take all of it: others have room too, and one request each in any case."""
@@ -222,8 +222,8 @@ class HeldTests(ApiTestCase):
             connection.dataReceived(b"".join(encode_get(key(n)) for n in range(64)))
         for call in self.node.calls:
             call.answer.callback(bytes(MAX_VALUE))
-        self.assertGreater(self.api.clients.held, 120 * MAX_VALUE)
+        self.assertGreater(self.api.accounts.held, 120 * MAX_VALUE)
         connections[0][0].resumeProducing()
-        self.assertLess(self.api.clients.held, 64 * (MAX_VALUE + 100))
+        self.assertLess(self.api.accounts.held, 64 * (MAX_VALUE + 100))
         self.hang_up(connections[1][0])
-        self.assertEqual(self.api.clients.held, 0)
+        self.assertEqual(self.api.accounts.held, 0)

@@ -147,14 +147,14 @@ class WatchTests(ApiTestCase):
         self.patch(QuickNode, "watch", watch)
         connection, _ = self.connect()
         connection.dataReceived(encode_watch(key(1)) + encode_watch(key(2)))
-        self.assertEqual(self.api.clients.watches.keys, 2)
+        self.assertEqual(self.api.accounts.watches.keys, 2)
         begun[0].callback(NoRecord.TOO_MANY_WATCHES)
-        self.assertEqual(self.api.clients.watches.keys, 1)
+        self.assertEqual(self.api.accounts.watches.keys, 1)
         self.hang_up(connection)
         late = QuickWatch(self.node, 2, lambda state: None)
         self.node.watches.append(late)
         begun[1].callback(late)
-        self.assertEqual((self.api.clients.watches.keys, self.node.watches), (0, []))
+        self.assertEqual((self.api.accounts.watches.keys, self.node.watches), (0, []))
 
     def test_shares(self) -> None:
         """No address watches all keys, with any number of connections; others get theirs."""
