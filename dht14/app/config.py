@@ -330,11 +330,7 @@ def _refuse_shared_ports(node: NodeSettings) -> None:
 
 
 def _is_host_shared(one: str, other: str) -> bool:
-    """Whether who listens at one host takes the port of the other as well. Names are not resolved here."""
-    if one == other:
-        return True
-    return any(
-        whole == everywhere and (":" in part) == (":" in whole)
-        for whole, part in ((one, other), (other, one))
-        for everywhere in ("0.0.0.0", "::")
-    )
+    """Whether a socket at one host takes the port of the other as well. One at :: serves IPv4, too. Names are
+    not resolved here."""
+    hosts = (one, other)
+    return one == other or "::" in hosts or ("0.0.0.0" in hosts and not any(":" in host for host in hosts))

@@ -293,6 +293,8 @@ class RefusalTests(ConfigTestCase):
             (("0.0.0.0:8000", "0.0.0.0:8000", "unix"), ("api_address: port 8000", "p2p_address", "TCP")),
             (("0.0.0.0:8000", "127.0.0.1:8000", "none"), ("api_address: port 8000", "p2p_address")),
             (("[::1]:8000", "[::]:8000", "unix"), ("api_address: port 8000", "p2p_address")),
+            (("[::]:8000", "127.0.0.1:8000", "unix"), ("api_address: port 8000", "p2p_address")),
+            (("0.0.0.0:8000", "[::]:7400", "localhost:7400"), ("admin_address: port 7400", "api_addr")),
             (("0.0.0.0:8000", "localhost:7400", "localhost:7400"), ("admin_address: port 7400", "api_addr")),
             (("0.0.0.0:7480", "localhost:7400", "localhost:7480"), ("admin_address: port 7480", "TCP")),
         ):
