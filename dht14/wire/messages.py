@@ -18,6 +18,8 @@ MARK_BYTES = 8
 NOTHING_HELD = bytes(MARK_BYTES)
 """The mark of a key without a record."""
 MAX_LEASE_MS = 600_000
+VIEW_PART_BYTES = 4
+MAX_SOFTWARE_BYTES = 32
 NO_TICKET = bytes(TICKET_BYTES)
 """Stands for a ticket where the value fits a STORE."""
 MAX_CONTACTS_BYTES = 1_100
@@ -326,10 +328,6 @@ def fingerprint(node_ids: Iterable[int]) -> int:
     for node_id in node_ids:
         total ^= node_id
     return total & ((1 << FINGERPRINT_BITS) - 1)
-
-
-VIEW_PART_BYTES = 4
-MAX_SOFTWARE_BYTES = 32
 
 
 def view_of(node_ids: Iterable[int]) -> bytes:
