@@ -131,7 +131,7 @@ def chrome_events(trace: TraceJson) -> dict[str, object]:
         begin = step["sent_at"]
         end = total if step["ended_at"] is None else step["ended_at"]
         row = next((n for n, free in enumerate(free_at) if free <= begin), len(free_at))
-        free_at[row:] = [end, *free_at[row + 1 :]]
+        free_at[row : row + 1] = [end]
         name = f"hop {step['hop']}: {format_address(step['host'], step['port'])}"
         events.append(_span(name, step["outcome"], row + 1, begin, end, dict(step)))
     return {"traceEvents": events, "displayTimeUnit": "ms"}
