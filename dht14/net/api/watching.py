@@ -35,9 +35,6 @@ class ConnectionWatches:
     """The states to be told, the oldest change first."""
     _is_ended: bool = field(default=False, init=False)
 
-    def __len__(self) -> int:
-        return len(self._watches)
-
     @property
     def has_news(self) -> bool:
         """Whether there are changes that were not told yet."""
