@@ -68,8 +68,6 @@ def is_success(result: Any) -> bool:
 
 def reply_to(request: ApiRequest, result: Any, now: float) -> bytes:
     """Encode a result as the reply that belongs to the request's message type."""
-    if type(request) is Get and isinstance(result, Record):
-        return encode_success(request.key, result.value)  # The most frequent case.
     if isinstance(request, GetRecord | WatchKey):
         if isinstance(result, Record):
             ttl = result.remaining_ms(now) // 1_000
@@ -79,6 +77,8 @@ def reply_to(request: ApiRequest, result: Any, now: float) -> bytes:
         return encode_receipt(request.key, result)
     if isinstance(request, Put) and is_success(result):
         return encode_success(request.key, request.value)
+    if isinstance(result, Record):
+        return encode_success(request.key, result.value)
     return encode_failure(request.key)
 
 
