@@ -25,8 +25,9 @@ T = TypeVar("T")
 class AsyncioNode:
     """A node of the network in this process, while the block of its `run_node` lasts.
 
-    Its calls are those of the clients, with the same receipts, values and errors, and take at most 5 seconds,
-    but for those for files. A call before the node is ready waits for that.
+    Its calls are those of the clients, with the same receipts, values and errors, and take at most 5 seconds
+    from their turn, but for those for files: 64 are under way at once. A call before the node is ready waits
+    for that.
     """
 
     def __init__(self, node: Node) -> None:

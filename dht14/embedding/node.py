@@ -27,8 +27,9 @@ from dht14.embedding.node_status import NodeStatus
 from dht14.embedding.steady_reactor import SteadyReactor
 from dht14.kademlia.keyspace import id_from_bytes
 from dht14.maintenance.keep import Keeper
-from dht14.net.api.readiness import StartStep
+from dht14.net.api.readiness import Readiness, StartStep
 from dht14.net.api.states import KeyStates
+from dht14.node.concurrency import ConcurrencyLimit
 from dht14.records.kept import KeepRefusal
 from dht14.records.receipt import NoRecord
 
@@ -36,6 +37,9 @@ T = TypeVar("T")
 
 READY_TIMEOUT = 60.0
 """Seconds. Mining a node id takes most of a first start."""
+
+CALLS_AT_ONCE = 64
+"""As many as on a connection of the API. Of thousands at once hardly one would end in time."""
 
 KEPT_PAGE = 500
 """Kept values that are read at once."""
@@ -46,8 +50,8 @@ class Node:
     """A node of the network in this process, on Twisted. Several can run in one process.
 
     Its calls are those of the clients, and return Deferreds, which coroutines can await. They have the same
-    receipts, values and errors, and take at most 5 seconds, but for those for files. A call before the node
-    is ready waits for that.
+    receipts, values and errors, and take at most 5 seconds from their turn, but for those for files: 64 are
+    under way at once. A call before the node is ready waits for that.
     """
 
     def __init__(
@@ -301,10 +305,11 @@ class Node:
             # The program has chosen its reactor before it starts a node, and nothing here did so before.
             from twisted.internet import reactor
         self._stopping = None
-        steady = SteadyReactor(reactor)
+        steady: Any = SteadyReactor(reactor)
         service = build_node(self._settings, steady, Role.NODE, has_api=self._has_api)
         self._clock = steady.seconds
         self._files = NodeFiles(reactor)
+        self._turns = ConcurrencyLimit(steady, CALLS_AT_ONCE)
         self._p2p_address = format_address(*service.ports.p2p_address)
         if service.ports.api is not None:
             self._api_address = format_address(*service.ports.api.address)
@@ -314,10 +319,7 @@ class Node:
     async def _ready(self, timeout: float) -> None:
         readiness = self._running_service().readiness
         if not await readiness.when_ready(timeout):
-            awaited = ", ".join(sorted(step.value for step in readiness.pending_steps))
-            raise NotReady(
-                f"the node is not ready: it waits for {awaited}, or was stopped; its log says more"
-            )
+            raise _not_ready(readiness)
 
     async def _stop(self, service: NodeService) -> None:
         await service.stopService()
@@ -328,7 +330,7 @@ class Node:
 
     def _running_service(self) -> NodeService:
         if self._service is None:
-            raise RuntimeError("the node does not run: call start() first")
+            raise RuntimeError("the node does not run: it was not started, or is stopped")
         return self._service
 
     def _transfer(self, begin: Callable[[FileLoop], Awaitable[T]]) -> "Deferred[T]":
@@ -340,9 +342,25 @@ class Node:
 
     def _run(self, plan: Plan[T]) -> "Deferred[T]":
         async def run() -> T:
-            return await carry_out(plan, self._running_service().readiness, self._clock)
+            service, turns = self._running_service(), self._turns
+            await turns.acquire()
+            try:
+                if self._service is not service:
+                    raise NotReady("the node was stopped")
+                return await carry_out(plan, service.readiness, self._clock)
+            except NotReady:
+                raise _not_ready(service.readiness) from None
+            finally:
+                turns.release()
 
         return Deferred.fromCoroutine(run())
+
+
+def _not_ready(readiness: Readiness) -> NotReady:
+    awaited = ", ".join(sorted(step.value for step in readiness.pending_steps))
+    if not awaited:
+        return NotReady("the node was stopped")
+    return NotReady(f"the node is not ready: it waits for {awaited}, or was stopped; ready() waits for it")
 
 
 def _tell(result: T, other: "Deferred[T]") -> T:

@@ -1,5 +1,6 @@
 """Operations beside one another: limits on how many run at once, and one that its caller may discard."""
 
+import math
 from collections import deque
 from collections.abc import Coroutine, Generator, Iterable, Iterator
 from typing import Any, Generic, TypeVar
@@ -17,15 +18,16 @@ T = TypeVar("T")
 class ConcurrencyLimit:
     """A semaphore with a timeout: after `timeout` seconds of waiting an operation begins all the same.
 
-    So operations that hang make the others wait, but not fail.
+    So operations that hang make the others wait, but not fail. Without a timeout each waits for its turn.
     """
 
     _clock: IReactorTime
     _limit: int
     """Operations that run at once."""
-    _timeout: float
+    _timeout: float = math.inf
     _running: int = field(default=0, init=False)
     _waiting: "deque[Deferred[None]]" = field(factory=deque, init=False)
+    _is_releasing: bool = field(default=False, init=False)
 
     def acquire(self) -> "Deferred[None]":
         """Fires when the operation may begin; call `release` when it has ended.
@@ -38,14 +40,22 @@ class ConcurrencyLimit:
             return succeed(None)
         turn: Deferred[None] = Deferred(self._waiting.remove)
         self._waiting.append(turn)
+        if self._timeout == math.inf:
+            return turn
         timer = self._clock.callLater(self._timeout, self._timed_out, turn)
         return turn.addBoth(then_cancel, timer)
 
     def release(self) -> None:
         """An operation has ended: begin the next."""
         self._running -= 1
-        while self._waiting and self._running < self._limit:
-            self._begin(self._waiting.popleft())
+        if self._is_releasing:
+            return  # Operations that end at once must not begin one another: thousands of them may wait.
+        self._is_releasing = True
+        try:
+            while self._waiting and self._running < self._limit:
+                self._begin(self._waiting.popleft())
+        finally:
+            self._is_releasing = False
 
     def _timed_out(self, turn: "Deferred[None]") -> None:
         self._waiting.remove(turn)

@@ -13,6 +13,7 @@ from twisted.trial.unittest import TestCase
 import dht14
 from dht14 import Node
 from dht14.app.data_dir import DataDir
+from dht14.embedding.node import CALLS_AT_ONCE
 from dht14.errors import AddressUnavailable, ConfigError, DataDirInUse
 from dht14.files.manifest import PIECE_BYTES
 from dht14.records.receipt import PutOutcome, PutReason
@@ -243,6 +244,17 @@ class LifeTests(NodeTestCase):
         await self.assertFailure(call, dht14.NotReady)
         await self.assertFailure(ready, dht14.NotReady)
         await stopped
+
+    async def test_turns(self) -> None:
+        """Of many calls at once some are under way, and the others wait for their turn, or for the stop."""
+        node = self.make(difficulty=8)
+        await node.start()
+        calls = [node.put(b"hello", key=f"key {number}") for number in range(2 * CALLS_AT_ONCE)]
+        assert node._service is not None
+        self.assertEqual(len(node._service.readiness._waiting), CALLS_AT_ONCE)
+        await node.stop()
+        for call in calls:
+            await self.assertFailure(call, dht14.NotReady)
 
     async def test_refused(self) -> None:
         """A node that cannot start says why, leaves nothing open, and can be tried again."""

@@ -55,6 +55,24 @@ class TurnsTests(SynchronousTestCase):
         self.assertEqual(self.begun, ["a", "b", "d"])
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
+    def test_many(self) -> None:
+        """Many that wait without a timeout, and end as soon as they begin, do so one after the other: not one
+        inside the other, where the stack is too small for thousands."""
+        turns = ConcurrencyLimit(self.clock, 1)
+        events: list[str] = []
+
+        def work() -> None:
+            events.append("began")
+            turns.release()
+            events.append("ended")
+
+        turns.acquire()
+        for _ in range(50):
+            turns.acquire().addCallback(lambda _: work())
+        turns.release()
+        self.assertEqual(events, ["began", "ended"] * 50)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
 
 class RunLimitedTests(SynchronousTestCase):
     def setUp(self) -> None:
