@@ -34,6 +34,9 @@ END_TIMEOUT = 5.0
 _LONGEST_ORDER = 90.0
 """Seconds. The host has limits of its own, which are shorter."""
 
+_GIVEN = {"data_dir", "seeds", "bootstrap", "p2p", "p2p_address", "api", "api_address"}
+"""What each node gets from its host."""
+
 _BOOT = (
     "import sys; folder, keeps, *sys.path[:] = sys.argv[1:]; "
     "from dht14.embedding.testnet_host import main; main(folder, keeps == 'keeps')"
@@ -50,8 +53,12 @@ def testnet(
     nodes are ready when the block begins. Nothing is left when it ends, however it ends, but for the folder
     `keep`, where a later network finds the values again. `options` are those of conf/config.ini.
 
-    Raises ValueError, and on entry `StartError`.
+    Raises ValueError and TypeError, and on entry `StartError`.
     """
+    if not isinstance(nodes, int):
+        raise TypeError(f"nodes is how many there are (int), not {type(nodes).__name__}")
+    for name in _GIVEN & options.keys():
+        raise ValueError(f"{name} is not for you to give: each node of a test network gets its own")
     if not 1 <= nodes <= MAX_NODES:
         raise ValueError(f"a test network has 1 to {MAX_NODES} nodes, not {nodes}")
     return TestnetContext(nodes, keep, options)
@@ -145,6 +152,9 @@ class _Members:
         return {"do": do, "numbers": [self._number(number) for number in numbers]}
 
     def _partition(self, groups: Sequence[Iterable[int]]) -> dict[str, object]:
+        for group in groups:
+            if isinstance(group, int | str):
+                raise TypeError("a partition has groups, each a list of numbers: partition([0, 1], [2])")
         if len(groups) < 2:
             raise ValueError("a partition has two groups or more")
         lists = [[self._number(number) for number in group] for group in groups]
@@ -153,6 +163,8 @@ class _Members:
         return {"do": "partition", "groups": lists}
 
     def _number(self, number: int) -> int:
+        if not isinstance(number, int):
+            raise TypeError(f"a node is its number, as in kill(1, 2), not {type(number).__name__}")
         if not 0 <= number < len(self._host.nodes):
             raise IndexError(f"there is no node {number}: the network has 0 to {len(self._host.nodes) - 1}")
         return number
@@ -244,7 +256,10 @@ class _HostProcess:
             self.folder = tempfile.mkdtemp(prefix="dht14-testnet-")
         else:
             self.folder = os.path.abspath(os.fspath(self._keep))
-            os.makedirs(self.folder, exist_ok=True)
+            try:
+                os.makedirs(self.folder, exist_ok=True)
+            except OSError as error:
+                raise StartError(f"keep: {self.folder} cannot be made ({error.strerror})") from None
         self._link, theirs = socket.socketpair()
         with theirs, open(os.path.join(self.folder, "host.stderr"), "ab") as errors:
             keeps = "keeps" if self._keep is not None else "removes"

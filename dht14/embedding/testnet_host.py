@@ -78,6 +78,7 @@ class TestnetHost:
 
     def start(self, numbers: Iterable[int]) -> None:
         """Start nodes that do not run, and return when all are ready. Raises `StartError`."""
+        self._bury_ended()
         stopped = [self._members[number] for number in numbers if self._members[number].pid is None]
         deadline = time.monotonic() + START_TIMEOUT
         if stopped and not any(member.sources for member in self._members):
@@ -214,8 +215,12 @@ class TestnetHost:
             if member.link is None:
                 continue
             shut = [source for other in self._others(number) for source in self._members[other].sources]
-            member.link.sendall(json.dumps(shut).encode() + b"\n")
-            told.append(member)
+            try:
+                member.link.sendall(json.dumps(shut).encode() + b"\n")
+            except ConnectionError:
+                self._bury(member)
+            else:
+                told.append(member)
         deadline = time.monotonic() + START_TIMEOUT
         for member in told:
             self._hear(member, deadline)
@@ -224,6 +229,13 @@ class TestnetHost:
         """The nodes of the other groups, for one that is in a group."""
         own = next((set(group) for group in self._groups if number in group), None)
         return {other for group in self._groups for other in group} - own if own is not None else set()
+
+    def _bury_ended(self) -> None:
+        """Bury the nodes that have ended by themselves, or were killed by the numbers of their processes."""
+        links = {member.link: member for member in self._members if member.link is not None}
+        for link in self._wait_for(*links, timeout=0):
+            if not self._receive(links[link]):
+                self._bury(links[link])
 
     def _bury(self, member: _Member) -> None:
         assert member.pid is not None

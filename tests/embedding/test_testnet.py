@@ -51,6 +51,10 @@ class OrderTests(SynchronousTestCase):
         self.assertRaises(ValueError, self.cluster.partition, [0, 1])
         self.assertRaises(ValueError, self.cluster.partition)
         self.assertRaises(ValueError, self.cluster.partition, [0, 1], [1, 2])
+        kill: Any = self.cluster.kill
+        partition: Any = self.cluster.partition
+        for make in (lambda: kill([1, 2]), lambda: kill("1"), lambda: partition(0, 1)):
+            self.assertIn("number", str(self.assertRaises(TypeError, make)))
         self.assertEqual(self.host.orders, [])
 
     def test_places(self) -> None:
@@ -65,3 +69,10 @@ class ArgumentTests(SynchronousTestCase):
         """A network has at least one node, and not more than a host can bear."""
         for nodes in (0, -1, MAX_NODES + 1):
             self.assertRaises(ValueError, testnet, nodes)
+        for wrong in ("5", 2.5):
+            self.assertRaises(TypeError, testnet, wrong)
+
+    def test_given(self) -> None:
+        """What the host gives each node is refused at once, and names itself."""
+        for name in ("api", "seeds", "data_dir", "p2p_address"):
+            self.assertIn(name, str(self.assertRaises(ValueError, testnet, 3, **{name: "x"})))

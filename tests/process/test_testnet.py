@@ -107,6 +107,29 @@ class ClusterTests(LeftoverTestCase):
             self.assertNotIn(cluster.pids[0], before)
         self.assert_nothing_left()
 
+    def test_killed_by_process(self) -> None:
+        """A node that ends by itself, or is killed by its process number, is dead like others: the network
+        goes on, and it can be started again."""
+        with testnet(3) as cluster:
+            for number in (0, 1):
+                pid = cluster.pids[number]
+                assert pid is not None
+                os.kill(pid, signal.SIGKILL)
+                eventually(lambda pid=pid: not is_running(pid), "a dead node")
+            cluster.heal()
+            self.assertEqual(cluster.pids[:2], (None, None))
+            cluster.start(0)
+            cluster.start(1)
+            self.assertEqual(cluster.clients[0].put(b"hello", key="greeting").copies, 3)
+            pid = cluster.pids[2]
+            assert pid is not None
+            os.kill(pid, signal.SIGKILL)
+            eventually(lambda: not is_running(pid), "a dead node")
+            cluster.start(2)
+            found = cluster.clients[2].get("greeting")
+            self.assertEqual(found and found.value, b"hello")
+        self.assert_nothing_left()
+
     def test_partition(self) -> None:
         """Nothing gets across a partition, neither small nor large values; after it has healed all finds
         through."""
