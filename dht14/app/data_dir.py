@@ -64,7 +64,7 @@ class DataDir:
         except BlockingIOError:
             os.close(lock)
             raise DataDirInUse(
-                f"[node] data_dir: another process uses {path}; stop it, or give this one another --data-dir"
+                f"[node] data_dir: another node uses {path}; stop it, or give this one another data_dir"
             ) from None
         except OSError as error:
             os.close(lock)
@@ -248,7 +248,9 @@ def require_free_space(folder: str) -> None:
 def unusable_error(path: str, error: OSError) -> ConfigError:
     """Return the error for a data directory that cannot be used."""
     is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-    remedy = "free space on its disk" if is_full else "let this user write there"
+    is_file = error.errno in (errno.EEXIST, errno.ENOTDIR)
+    remedy = "make it a folder" if is_file else "let this user write there"
+    remedy = "free space on its disk" if is_full else remedy
     return ConfigError(
-        f"[node] data_dir: {path} cannot be used ({error.strerror}); {remedy}, or give another --data-dir"
+        f"[node] data_dir: {path} cannot be used ({error.strerror}); {remedy}, or give another data_dir"
     )

@@ -82,7 +82,7 @@ class DatabaseHeader:
         if (found := _HEAD.unpack_from(content)[1]) > FORMAT:
             raise ConfigError(
                 f"[node] data_dir: its values have format {found}, and this version knows formats up to "
-                f"{FORMAT}; run the version that wrote them, or give another --data-dir"
+                f"{FORMAT}; run the version that wrote them, or give another data_dir"
             )
         if found < FORMAT:
             raise OlderFormat(f"the values have format {found}")

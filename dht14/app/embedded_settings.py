@@ -43,10 +43,12 @@ def embedded_settings(
 
     Raises `ConfigError`, which names the option and the remedy; TypeError for an argument of a wrong type.
     """
-    if isinstance(seeds, str):
-        raise TypeError("seeds is a list of addresses, not one text")
+    if isinstance(seeds, str) or not isinstance(seeds, Iterable):
+        raise TypeError("seeds is a list of addresses, each HOST:PORT, not one text or None")
     for name in options:
         _refuse_unknown(name)
+    if not isinstance(data_dir, str | os.PathLike):
+        raise TypeError(f"data_dir is the path of a folder, a str or Path, not {type(data_dir).__name__}")
     if not os.fspath(data_dir):
         # More likely a variable that was never set than the working directory, which would get the files.
         raise ConfigError("data_dir is empty; name a folder, or . for the working directory")
@@ -94,12 +96,18 @@ def _parsed(parse: Callable[[str], T], name: str, text: object) -> T:
 
 
 def _seed(text: str) -> Seed:
+    if not isinstance(text, str):
+        raise TypeError(f"seeds is a list of addresses, each HOST:PORT, not {type(text).__name__}")
     return _parsed(option_types.seed, "seeds", text)
 
 
 def _address(text: str) -> HostPort:
     is_any = text.endswith(":0")
-    host, port = option_types.host_port(text[:-1] + "1" if is_any else text)
+    try:
+        host, port = option_types.host_port(text[:-1] + "1" if is_any else text)
+    except ValueError as error:
+        # With the text that was given.
+        raise ValueError(str(error).replace(repr(text[:-1] + "1"), repr(text))) from None
     return host, 0 if is_any else port
 
 

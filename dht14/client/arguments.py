@@ -1,10 +1,15 @@
 """Checks the arguments of the calls. A wrong one raises before its request is queued with others."""
 
 import operator
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
 
 from dht14.client.errors import TooLarge
 from dht14.kademlia.parameters import MAX_VALUE
 from dht14.records.envelope import MAX_SALT
+
+T = TypeVar("T")
+U = TypeVar("U")
 
 MAX_TIMEOUT = 1_000_000.0
 """Seconds; twelve days. The system does not wait for much longer in one call."""
@@ -14,9 +19,18 @@ MAX_CONNECTIONS = 64
 
 def checked_timeout(timeout: float, connections: int) -> float:
     """Return the timeout of a client, cut to `MAX_TIMEOUT`. Raises ValueError, TypeError."""
-    if not timeout > 0 or not 1 <= operator.index(connections) <= MAX_CONNECTIONS:
+    if not isinstance(timeout, int | float):
+        raise TypeError(f"timeout is a number of seconds, not {type(timeout).__name__}")
+    if not timeout > 0 or not 1 <= whole("connections", connections) <= MAX_CONNECTIONS:
         raise ValueError(f"timeout is more than 0 s, connections is 1 to {MAX_CONNECTIONS}")
     return min(timeout, MAX_TIMEOUT)
+
+
+def checked_concurrency(concurrency: int) -> int:
+    """Return how many calls of a batch run at a time. Raises ValueError, TypeError."""
+    if whole("concurrency", concurrency) < 1:
+        raise ValueError(f"concurrency is 1 or more, not {concurrency}")
+    return concurrency
 
 
 def whole(name: str, number: int) -> int:
@@ -41,7 +55,8 @@ def value_bytes(value: bytes) -> bytes:
     """Return the bytes of a value. Raises TypeError, `TooLarge`, and ValueError for an empty one."""
     if not isinstance(value, bytes):
         if not isinstance(value, bytearray | memoryview):
-            raise TypeError(f"a value is bytes, not {type(value).__name__}")
+            remedy = "; encode the text: value.encode()" if isinstance(value, str) else ""
+            raise TypeError(f"a value is bytes, not {type(value).__name__}{remedy}")
         value = bytes(value)
     if not value:
         raise ValueError("the value is empty; it must have 1 byte or more")
@@ -63,3 +78,16 @@ def check_keys(keys: object) -> None:
     """Raise TypeError for a single key: each character of a text would be a key."""
     if isinstance(keys, str | bytes | bytearray | memoryview):
         raise TypeError(f"keys are several, as in a list, not one {type(keys).__name__}")
+
+
+def pairs_of(items: Mapping[T, U] | Iterable[tuple[T, U]]) -> Iterable[tuple[T, U]]:
+    """Return keys and values of a batch. Raises TypeError, where something else comes when it comes."""
+    if isinstance(items, Mapping):
+        return items.items()
+    return map(_pair, items)
+
+
+def _pair(item: tuple[T, U]) -> tuple[T, U]:
+    if not isinstance(item, tuple | list) or len(item) != 2:
+        raise TypeError("items are pairs, (key, value) each, or a mapping of keys to values")
+    return item[0], item[1]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar, final
 from dht14.client import plans
 from dht14.client.address import DEFAULT_ADDRESS, parse_address
 from dht14.client.answers import Receipt, Value
-from dht14.client.arguments import check_keys, checked_timeout
+from dht14.client.arguments import check_keys, checked_concurrency, checked_timeout, pairs_of
 from dht14.client.channel import ANSWER_TIMEOUT
 from dht14.client.dialect import NodeDialect
 from dht14.client.errors import DhtError
@@ -150,9 +150,9 @@ class Client:
         Items are taken as there is room, so an iterator may make them. Raises `Incomplete` at the end
         where some failed; it has the results of all.
         """
-        pairs = items.items() if isinstance(items, Mapping) else items
         put = partial(self.put, ttl=ttl, replication=replication)
-        return await _run_many((partial(put, value, key=key) for key, value in pairs), concurrency)
+        calls = (partial(put, value, key=key) for key, value in pairs_of(items))
+        return await _run_many(calls, concurrency)
 
     async def watch(self, key: Key) -> AsyncGenerator[Value | None, None]:
         """Yield the value of a key, None where there is none, and from then on each change of it.
@@ -284,8 +284,7 @@ class Client:
 async def _run_many(calls: Iterable[Callable[[], Awaitable[T]]], concurrency: int) -> list[T]:
     """Return the results of all calls in order. Raises `Incomplete`; at once an error that is no
     `DhtError`."""
-    if concurrency < 1:
-        raise ValueError("concurrency is 1 or more")
+    concurrency = checked_concurrency(concurrency)
     results: dict[int, T | DhtError] = {}
     numbered = enumerate(calls)
 

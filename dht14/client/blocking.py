@@ -1,14 +1,14 @@
 """The blocking client: `dht14.Client`."""
 
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, TypeVar, final
 
 from dht14.client import plans
 from dht14.client.address import DEFAULT_ADDRESS, parse_address
 from dht14.client.answers import Receipt, Value
-from dht14.client.arguments import check_keys, checked_timeout
+from dht14.client.arguments import check_keys, checked_concurrency, checked_timeout, pairs_of
 from dht14.client.channel import ANSWER_TIMEOUT, Exchange
 from dht14.client.dialect import NodeDialect
 from dht14.client.errors import DhtError
@@ -19,6 +19,7 @@ from dht14.client.sockets import ConnectionPool, PlanBatch, SocketConnection
 from dht14.wire.api_messages import ApiReply, ApiRequest, GetRecord
 
 if TYPE_CHECKING:
+    from dht14.client.asynchronous import Client as AsyncioClient
     from dht14.client.file_values import FetchedFile, FileSource, FileTarget, ReportProgress, StoredFile
 
 # What only files need is imported where it is used. It brings asyncio, on which files move here, too.
@@ -145,8 +146,7 @@ class Client:
         Items are taken as there is room, so an iterator may make them. Raises `Incomplete` at the end
         where some failed; it has the results of all.
         """
-        pairs = items.items() if isinstance(items, Mapping) else items
-        some = (plans.put(value, key, ttl, replication) for key, value in pairs)
+        some = (plans.put(value, key, ttl, replication) for key, value in pairs_of(items))
         return complete(self._run_many(some, concurrency))
 
     def watch(self, key: Key) -> Generator[Value | None, None, None]:
@@ -175,11 +175,7 @@ class Client:
         progress: "ReportProgress | None" = None,
     ) -> "StoredFile":
         """As `dht14.aio.Client.put_file`; `progress` is called in another thread."""
-        from dht14.client.file_thread import run
-
-        return run(
-            self._address,
-            self._timeout,
+        return self._in_thread(
             lambda client: client.put_file(
                 source,
                 owner=owner,
@@ -201,19 +197,20 @@ class Client:
         progress: "ReportProgress | None" = None,
     ) -> "FetchedFile | None":
         """As `dht14.aio.Client.get_file`; `progress` is called in another thread."""
-        from dht14.client.file_thread import run
-
-        return run(
-            self._address,
-            self._timeout,
-            lambda client: client.get_file(address, target, max_bytes=max_bytes, progress=progress),
+        return self._in_thread(
+            lambda client: client.get_file(address, target, max_bytes=max_bytes, progress=progress)
         )
 
     def file_keys(self, address: str) -> list[bytes] | None:
         """As `dht14.aio.Client.file_keys`."""
+        return self._in_thread(lambda client: client.file_keys(address))
+
+    def _in_thread(self, call: "Callable[[AsyncioClient], Awaitable[T]]") -> T:
         from dht14.client.file_thread import run
 
-        return run(self._address, self._timeout, lambda client: client.file_keys(address))
+        if self._pool.is_closed:
+            raise RuntimeError("the client is closed")
+        return run(self._address, self._timeout, call)
 
     def _run(self, plan: Plan[T]) -> T:
         (result,) = self._run_many(iter((plan,)), 1)
@@ -222,8 +219,7 @@ class Client:
         return result
 
     def _run_many(self, some: Iterator[Plan[T]], concurrency: int) -> list[T | DhtError]:
-        if concurrency < 1:
-            raise ValueError("concurrency is 1 or more")
+        concurrency = checked_concurrency(concurrency)
         with self._pool.connection() as connection:
             return PlanBatch(connection, some, concurrency).run()
 

@@ -8,7 +8,7 @@ from dht14.records.receipt import PutReason, Receipt
 UNFINISHED = "the node ended before it knew what became of it; it may be stored"
 
 REASONS = {
-    PutReason.NO_ROOM: "the nodes that should hold it have no room",
+    PutReason.NO_ROOM: "the nodes that should hold it are full, or cannot write",
     PutReason.WRITER_SHARE: "the nodes that should hold it have no more room for this writer",
     PutReason.CONFLICT: "the key has another value, which this one may not replace",
     PutReason.TOO_FEW_HOLDERS: "too few nodes confirmed that they hold it",

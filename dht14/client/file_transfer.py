@@ -243,6 +243,8 @@ def _opened(file: FileSource, mode: str) -> Iterator[BinaryIO]:
             yield cast(BinaryIO, opened)
     elif not hasattr(file, "read" if mode == "rb" else "write"):
         raise TypeError(f"a file is a path or an open binary file, not {type(file).__name__}")
+    elif isinstance(file, io.TextIOBase):
+        raise TypeError(f"the file is open as text; open it as binary: open(…, {mode!r})")
     else:
         yield file
 

@@ -4,10 +4,11 @@ import hashlib
 import re
 from typing import TypeVar
 
+from dht14.client.arguments import check_salt
 from dht14.client.errors import BadKey
 from dht14.files.address import SCHEME, parse_address
 from dht14.kademlia.keyspace import ID_BYTES, id_to_bytes
-from dht14.records.envelope import MAX_SALT, OWNER_KEY_BYTES, key_of_owner
+from dht14.records.envelope import OWNER_KEY_BYTES, key_of_owner
 
 Key = bytes | str
 """A key as users write it."""
@@ -34,7 +35,7 @@ def key_of(key: Key) -> bytes:
         raise TypeError(f"a key is bytes or str, not {type(key).__name__}")
     raw = bytes(key)
     if len(raw) != ID_BYTES:
-        raise BadKey(f"a key has {ID_BYTES} bytes; this has {len(raw)}")
+        raise BadKey(f"a key of bytes has {ID_BYTES}, and this has {len(raw)}; a text of any length is a str")
     return raw
 
 
@@ -81,11 +82,14 @@ def owner_key(public_key: bytes | str, salt: bytes = b"") -> bytes:
     """
     if isinstance(public_key, str):
         public_key = from_hex(public_key, "an owner", OWNER_KEY_BYTES)
+    if not isinstance(public_key, bytes | bytearray | memoryview):
+        raise TypeError(
+            f"a public key is {OWNER_KEY_BYTES} bytes, as of public_bytes_raw(), or hex digits, "
+            f"not {type(public_key).__name__}"
+        )
     if len(public_key) != OWNER_KEY_BYTES:
         raise BadKey(f"a public key has {OWNER_KEY_BYTES} bytes; this has {len(public_key)}")
-    if len(salt) > MAX_SALT:
-        raise ValueError(f"the salt has {len(salt)} bytes; it may have {MAX_SALT}")
-    return id_to_bytes(key_of_owner(public_key, salt))
+    return id_to_bytes(key_of_owner(public_key, check_salt(salt)))
 
 
 def from_hex(digits: str, what: str, size: int = ID_BYTES) -> bytes:

@@ -137,7 +137,13 @@ class Pipeline:
 
         A call of another one would wait for ever, and break what goes on in the first: nothing is locked.
         """
-        running = asyncio.get_running_loop()
+        try:
+            running = asyncio.get_running_loop()
+        except RuntimeError:
+            raise RuntimeError(
+                "the asyncio client needs a running event loop; on another reactor of Twisted use a "
+                "dht14.Node, or dht14.Client in a thread"
+            ) from None
         if self._loop is None:
             self._loop = running
         elif self._loop is not running:

@@ -112,7 +112,10 @@ def _put_envelope(
 
 
 def _number(name: str, number: int | None) -> int | None:
-    return None if number is None else whole(name, number)
+    least = 1 if name == "seq" else 0
+    if number is not None and not least <= whole(name, number) <= MAX_SEQ:
+        raise ValueError(f"{name} is {least} to {MAX_SEQ}, not {number}")
+    return number
 
 
 def next_version(present: int) -> tuple[int, int]:

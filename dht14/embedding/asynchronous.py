@@ -192,7 +192,13 @@ async def run_node(
     At the end, however the block ends, the node hands its values over and closes all that it has opened; a
     cancellation waits for that, 8 seconds at most.
     """
-    reactor = GuestReactor(asyncio.get_running_loop())
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        raise RuntimeError(
+            "run_node needs a running event loop; on another reactor of Twisted use dht14.Node"
+        ) from None
+    reactor = GuestReactor(loop)
     try:
         node = Node(data_dir, seeds, p2p, api, reactor=reactor, **options)
         await _future(node.start())

@@ -24,7 +24,12 @@ def format_address(key: bytes) -> str:
 
 
 def parse_address(text: str) -> bytes:
-    """Return the key in an address. Raises ValueError."""
+    """Return the key in an address. Raises ValueError, TypeError."""
+    if not isinstance(text, str):
+        raise TypeError(
+            f"the address of a file is {SCHEME} and {2 * ID_BYTES} hex digits, as str, "
+            f"not {type(text).__name__}"
+        )
     if not re.fullmatch(f"{SCHEME}[0-9A-Fa-f]{{{2 * ID_BYTES}}}", text):
         raise ValueError(f"the address of a file is {SCHEME} and {2 * ID_BYTES} hex digits, not {text!r}")
     return bytes.fromhex(text.removeprefix(SCHEME))

@@ -1,5 +1,6 @@
 import inspect
 from pathlib import Path
+from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -36,6 +37,10 @@ class EmbeddedSettingsTests(SynchronousTestCase):
         """An empty name is no folder: the files of the node would fill the working directory."""
         error = self.assertRaises(ConfigError, embedded_settings, "", (), "127.0.0.1:0", None, {})
         self.assertIn("data_dir", str(error))
+        for wrong in (None, b"one", 7):
+            folder: Any = wrong
+            refused = self.assertRaises(TypeError, embedded_settings, folder, (), "127.0.0.1:0", None, {})
+            self.assertIn("data_dir", str(refused))
         here = embedded_settings(".", (), "127.0.0.1:0", None, {})
         self.assertEqual(here.node.data_dir, str(Path.cwd()))
 
@@ -46,6 +51,7 @@ class EmbeddedSettingsTests(SynchronousTestCase):
         self.assertEqual(settings("[::1]:0", "localhost:7400").node.api_address, ("localhost", 7400))
         self.assert_refused("p2p: ", "no port", p2p="127.0.0.1")
         self.assert_refused("p2p: ", "'70000'", p2p="127.0.0.1:70000")
+        self.assert_refused("p2p: ", "'::1:0'", "brackets", p2p="::1:0")
 
     def test_values(self) -> None:
         """Python's values mean what their texts mean in the file."""
@@ -91,6 +97,10 @@ class EmbeddedSettingsTests(SynchronousTestCase):
         self.assertRaises(TypeError, embedded_settings, "one", "h:1", "127.0.0.1:0", None, {})
         error = self.assertRaises(ConfigError, embedded_settings, "one", ["h"], "127.0.0.1:0", None, {})
         self.assertIn("seeds: 'h' has no port", str(error))
+        for wrong in (None, [("h", 1)], 7):
+            seeds: Any = wrong
+            refused = self.assertRaises(TypeError, embedded_settings, "one", seeds, "127.0.0.1:0", None, {})
+            self.assertIn("HOST:PORT", str(refused))
 
     def test_mistakes(self) -> None:
         """Unknown names are refused with the nearest one, wrong values with the option and the remedy."""

@@ -117,6 +117,12 @@ class AsyncioTests(BothClients, SynchronousTestCase):
 
         asyncio.run(main())
 
+    def test_no_loop(self) -> None:
+        """Without a running loop, as on Twisted's own reactors, a call says what it needs."""
+        call = dht14.aio.Client("127.0.0.1:1").get("k")
+        error = self.assertRaises(RuntimeError, call.send, None)
+        self.assertIn("dht14.Node", str(error))
+
 
 async def first_of(call: Any) -> Any:
     return await (anext(call) if hasattr(call, "__anext__") else call)

@@ -195,11 +195,20 @@ class ClientCases(BothClients):
         self.assertRaises(TypeError, client.put_signed, b"x", Owner().private_key, "salt")
         self.assertRaises(TypeError, client.put_signed, b"x", Owner().private_key, b"", 1.5)
         self.assertRaises(TypeError, client.put_file, 5)
+        self.assertRaises(TypeError, client.get_many, ["k"], concurrency="3")
+        for items in ("abc", [b"value"], [("k", b"value", 3)]):
+            self.assertIn("pairs", str(self.assertRaises(TypeError, client.put_many, items)))
+        for numbers in ({"seq": 0}, {"seq": 1 << 63}, {"cas": -1}):
+            refused = self.assertRaises(ValueError, client.put_signed, b"x", Owner().private_key, **numbers)
+            self.assertIn(next(iter(numbers)), str(refused))
         for address in ("localhost", "::1:7400", "h:0", "h:65536", ":7400", "h:x"):
             self.assertRaises(ValueError, type(self).client, address)
         self.assertRaises(TypeError, type(self).client, ("127.0.0.1", 7400))
         for options in ({"timeout": 0}, {"timeout": float("nan")}, {"connections": 65}):
             self.assertRaises(ValueError, type(self).client, "127.0.0.1:7400", **options)
+        for wrong in ({"timeout": None}, {"timeout": "5"}, {"connections": 2.0}):
+            refused = self.assertRaises(TypeError, type(self).client, "127.0.0.1:7400", **wrong)
+            self.assertIn(next(iter(wrong)), str(refused))
 
     def test_no_whole_number(self) -> None:
         """A number that is none of a message raises at once, and holds up no other call."""
@@ -271,6 +280,9 @@ class ClientCases(BothClients):
         client.close()
         client.close()
         self.assertRaises(RuntimeError, client.get, "k")
+        self.assertRaises(RuntimeError, client.put_file, io.BytesIO(b"x"))
+        self.assertRaises(RuntimeError, client.get_file, f"dht14:{'0' * 64}", io.BytesIO())
+        self.assertRaises(RuntimeError, client.file_keys, f"dht14:{'0' * 64}")
 
 
 class BlockingClientTests(ClientCases, SynchronousTestCase):

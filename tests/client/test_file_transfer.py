@@ -2,6 +2,7 @@ import io
 import os
 import threading
 from pathlib import Path
+from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -72,6 +73,17 @@ class FileCases(BothClients):
         stored = client.put_file(source)
         client.get_file(stored.address, target)
         self.assertEqual(target.getvalue(), CONTENT)
+
+    def test_wrong_types(self) -> None:
+        """A file that is open as text is refused before anything is stored; and an address is a text."""
+        node = self.node()
+        client = self.connect(node)
+        for call in (lambda: client.put_file(io.StringIO("text")), lambda: self.fetch_as_text(client)):
+            self.assertIn("binary", str(self.assertRaises(TypeError, call)))
+        self.assertIn("dht14:", str(self.assertRaises(TypeError, client.get_file, bytes(32), self.target)))
+
+    def fetch_as_text(self, client: Any) -> None:
+        client.get_file(client.put_file(io.BytesIO(CONTENT)).address, io.StringIO())
 
     def test_pipe(self) -> None:
         """A pipe gives small parts and no size: it makes the same file."""

@@ -76,6 +76,8 @@ class KeyOfTests(SynchronousTestCase):
         for wrong in (b"x", "x", public_key.hex()[1:]):
             self.assertRaises(BadKey, owner_key, wrong)
         self.assertRaises(ValueError, owner_key, public_key, bytes(65))
+        self.assertRaises(TypeError, owner_key, public_key, "salt")
+        self.assertIn("public key", str(self.assertRaises(TypeError, owner_key, 7)))
 
 
 class AddressTests(SynchronousTestCase):

@@ -118,7 +118,9 @@ class PutFileTests(FileCommandCase):
         answer = json.loads(outcome.out)
         self.assertEqual((outcome.code, answer["error"], answer["of"]), (1, "no_room", len(CONTENT)))
         self.assertGreater(answer["bytes"], 20 * PIECE_BYTES)
-        self.assertIn("have no room; the same command goes on through another node", outcome.error)
+        self.assertIn(
+            "are full, or cannot write; the same command goes on through another node", outcome.error
+        )
         self.refused = set()
         again = json.loads(self.run_command("put", "--file", str(self.source), "--json").out)
         self.assertGreater(again["bytes_found"], 20 * PIECE_BYTES)

@@ -221,10 +221,12 @@ class RunNodeTests(SynchronousTestCase):
                 with self.assertRaises(DataDirInUse):
                     async with self.node():
                         pass
-            with self.assertRaises(RuntimeError):
+            with self.assertRaisesRegex(RuntimeError, "is stopped"):
                 await node.get("greeting")
 
         asyncio.run(main())
+        with self.assertRaisesRegex(RuntimeError, "dht14.Node"):
+            self.node().__aenter__().send(None)
         self.assert_nothing_left()
 
     def test_global_reactor(self) -> None:

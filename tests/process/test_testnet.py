@@ -46,6 +46,13 @@ def is_running(pid: int | None) -> bool:
     return False
 
 
+def kill_process(pid: int | None) -> None:
+    """Kill a node behind the back of its host."""
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    eventually(lambda: not is_running(pid), "a dead node")
+
+
 class LeftoverTestCase(SynchronousTestCase):
     """Notes what there is before a test, and compares after it."""
 
@@ -111,20 +118,14 @@ class ClusterTests(LeftoverTestCase):
         """A node that ends by itself, or is killed by its process number, is dead like others: the network
         goes on, and it can be started again."""
         with testnet(3) as cluster:
-            for number in (0, 1):
-                pid = cluster.pids[number]
-                assert pid is not None
-                os.kill(pid, signal.SIGKILL)
-                eventually(lambda pid=pid: not is_running(pid), "a dead node")
+            for pid in cluster.pids[:2]:
+                kill_process(pid)
             cluster.heal()
             self.assertEqual(cluster.pids[:2], (None, None))
             cluster.start(0)
             cluster.start(1)
             self.assertEqual(cluster.clients[0].put(b"hello", key="greeting").copies, 3)
-            pid = cluster.pids[2]
-            assert pid is not None
-            os.kill(pid, signal.SIGKILL)
-            eventually(lambda: not is_running(pid), "a dead node")
+            kill_process(cluster.pids[2])
             cluster.start(2)
             found = cluster.clients[2].get("greeting")
             self.assertEqual(found and found.value, b"hello")

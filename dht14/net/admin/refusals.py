@@ -4,7 +4,11 @@ from dht14.records.receipt import NoRecord, PutReason
 
 REFUSED = {
     PutReason.NOT_READY: (503, "the node is not ready", "See /readyz."),
-    PutReason.NO_ROOM: (507, "the holders of this key have no room", "See docs/operations.md, section 2."),
+    PutReason.NO_ROOM: (
+        507,
+        "the holders of this key are full, or cannot write",
+        "See docs/operations.md, section 2.",
+    ),
     PutReason.WRITER_SHARE: (507, "the share of this writer is used up", "See [storage] writer_share."),
     PutReason.CONFLICT: (409, "another record stands under this key", "GET it first."),
     PutReason.TOO_FEW_HOLDERS: (504, "too few holders answered", "Try again; see /v1/locate/KEY."),

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred, maybeDeferred, succeed
+from twisted.internet.error import CannotListenError
 from twisted.internet.protocol import DatagramProtocol
 from twisted.internet.udp import Port
 from twisted.logger import Logger
@@ -44,10 +45,12 @@ class UdpPort(Port):
         super().__init__(port, protocol, interface=host, maxPacketSize=MAX_READ, reactor=reactor)
         self._seconds: Callable[[], float] = reactor.seconds
         self._log_limiter = LogLimiter(reactor.seconds())
+        self._made: socket.socket | None = None
 
     def createInternetSocket(self) -> socket.socket:
         """Make the socket to bind (Twisted calls)."""
         skt: socket.socket = super().createInternetSocket()
+        self._made = skt
         skt.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
         skt.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
         if self.addressFamily == socket.AF_INET6:
@@ -60,7 +63,13 @@ class UdpPort(Port):
 
     def bind(self) -> None:
         """Bind the address; nothing is read before `serve`. Raises `CannotListenError`."""
-        self._bindSocket()
+        try:
+            self._bindSocket()
+        except CannotListenError:
+            # Twisted leaves it open until it is collected.
+            if self._made is not None:
+                self._made.close()
+            raise
 
     def serve(self, protocol: DatagramProtocol) -> None:
         """Deliver datagrams to `protocol`, including those that came since `bind`."""

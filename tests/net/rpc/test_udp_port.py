@@ -2,6 +2,7 @@ import socket
 from collections.abc import Callable
 
 from attrs import define, field
+from twisted.internet.error import CannotListenError
 from twisted.internet.protocol import DatagramProtocol
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
@@ -180,6 +181,13 @@ class UdpPortTests(SynchronousTestCase):
     def test_unreachable(self) -> None:
         """An address of the other family raises OSError, like any unreachable one."""
         self.assertRaises(OSError, self.port().write, b"x", ("::1", 9))
+
+    def test_taken(self) -> None:
+        """The socket of a port that cannot be bound is closed."""
+        twin = UdpPort(("127.0.0.1", self.port().getHost().port), Recorder(), self.reactor)
+        self.assertRaises(CannotListenError, twin.bind)
+        assert twin._made is not None
+        self.assertEqual(twin._made.fileno(), -1)
 
     def test_buffers(self) -> None:
         """The kernel is asked for buffers that outlast a busy turn, and datagrams to dead hosts."""
