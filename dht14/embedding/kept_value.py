@@ -26,7 +26,8 @@ class KeptValue:
     ttl: int
     """How long it lives after each renewal."""
     renewed: float
-    """How long ago it was last renewed or put."""
+    """How long ago it was last renewed or put. Of a value that `keep` has found, and that is not renewed yet,
+    as if it had been put to live for `ttl`: nobody has said when it was."""
     expires_in: float
     """When it expires unless it is renewed."""
     failure: str | None

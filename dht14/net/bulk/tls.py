@@ -11,7 +11,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from OpenSSL import SSL
-from OpenSSL.crypto import X509, PKey
+from OpenSSL.crypto import X509
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator, IOpenSSLServerConnectionCreator
 from twisted.protocols.tls import TLSMemoryBIOProtocol
 from zope.interface import implementer
@@ -41,8 +41,8 @@ class NodeTls:
         # Every connection must prove both keys: no resumption.
         context.set_options(SSL.OP_NO_TICKET)
         context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
-        context.use_privatekey(PKey.from_cryptography_key(private_key))
-        context.use_certificate(X509.from_cryptography(_certificate(private_key)))
+        context.use_privatekey(private_key)
+        context.use_certificate(_certificate(private_key))
         context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, _is_leaf)
         context.set_alpn_protos([ALPN])
         context.set_alpn_select_callback(_select)

@@ -1,4 +1,5 @@
 import os
+import warnings
 from datetime import datetime, timezone
 
 from cryptography import x509
@@ -132,6 +133,12 @@ class NodeTlsTests(BulkCase):
         self.assertEqual(self.fetch_with(NodeTls(ASKER.private_key)), VALUE)
         self.assertEqual(self.connection.get_protocol_version_name(), "TLSv1.3")
         self.assertEqual(self.connection.get_alpn_proto_negotiated(), ALPN)
+
+    def test_no_warning(self) -> None:
+        """Nothing deprecated is used: where warnings are errors, as in many tests, large values would fail."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            self.assertEqual(self.fetch_with(NodeTls(ASKER.private_key)), VALUE)
 
     def test_dates_do_not_matter(self) -> None:
         """The dates of a certificate do not matter: a node may have a wrong clock."""
