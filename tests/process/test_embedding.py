@@ -24,6 +24,12 @@ with TestClient(app) as client:
     print(client.get("/values/greeting").content, client.get("/values/nothing").status_code)
 """
 
+FORGOTTEN = """
+import gc
+gc.collect()
+print(sum(type(one).__name__ == "NodeService" for one in gc.get_objects()), "services")
+"""
+
 UVLOOP = """
 import uvloop
 from dht14.aio import run_node
@@ -46,9 +52,9 @@ class EmbeddingPageTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         page = (TOP / "docs" / "embedding.md").read_text()
-        self.asyncio, self.fastapi, self.twisted, self.pytest, self.unittest, self.trial = re.findall(
-            r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL
-        )
+        examples = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+        self.asyncio, self.fastapi, self.twisted, self.logging, *examples = examples
+        self.pytest, self.unittest, self.trial = examples
         (self.shell,) = re.findall(r"^```sh\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
         folder = tempfile.TemporaryDirectory(prefix="dht14-examples-")
         self.addCleanup(folder.cleanup)
@@ -85,6 +91,13 @@ class EmbeddingPageTests(SynchronousTestCase):
         """Two nodes on Twisted's reactor."""
         out = self.run_python(self.write("example.py", self.twisted))
         self.assertEqual(out, "2 copies\nb'hello, all'\n")
+
+    def test_logging(self) -> None:
+        """The log of nodes goes where the program's own goes, and nodes that have stopped are forgotten."""
+        code = self.logging + self.asyncio + FORGOTTEN
+        ended = self.end_of_python(self.write("example.py", code))
+        self.assertEqual(ended.stdout, "2 copies\nb'hello, all'\n0 services\n", ended.stderr)
+        self.assertIn("INFO:twisted:Joined the network", ended.stderr)
 
     def test_fastapi(self) -> None:
         """A node that lives as long as the server."""
