@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable
 from functools import partial
 from typing import Any, TypeVar, final
 
@@ -21,15 +21,15 @@ from dht14.client.file_values import FetchedFile, FileSource, FileTarget, Report
 from dht14.client.keys import Key, key_of
 from dht14.client.plans import Owner, Plan
 from dht14.embedding.kept_value import KeptValue, kept_value, not_kept
+from dht14.embedding.node_calls import NodeCalls, not_ready
 from dht14.embedding.node_files import NodeFiles
-from dht14.embedding.node_plans import carry_out, reply_to
+from dht14.embedding.node_plans import reply_to
 from dht14.embedding.node_status import NodeStatus
 from dht14.embedding.steady_reactor import SteadyReactor
 from dht14.kademlia.keyspace import id_from_bytes
 from dht14.maintenance.keep import Keeper
-from dht14.net.api.readiness import Readiness, StartStep
+from dht14.net.api.readiness import StartStep
 from dht14.net.api.states import KeyStates
-from dht14.node.concurrency import ConcurrencyLimit
 from dht14.records.kept import KeepRefusal
 from dht14.records.receipt import NoRecord
 
@@ -37,9 +37,6 @@ T = TypeVar("T")
 
 READY_TIMEOUT = 60.0
 """Seconds. Mining a node id takes most of a first start."""
-
-CALLS_AT_ONCE = 64
-"""As many as on a connection of the API. Of thousands at once hardly one would end in time."""
 
 KEPT_PAGE = 500
 """Kept values that are read at once."""
@@ -76,6 +73,8 @@ class Node:
         self._given_reactor = reactor
         self._service: NodeService | None = None
         """None before the start, and from the beginning of the stop."""
+        self._calls: NodeCalls | None = None
+        """Those since the last start."""
         self._stopping: Deferred[None] | None = None
         self._p2p_address: str | None = None
         self._api_address: str | None = None
@@ -106,7 +105,8 @@ class Node:
         if service is not None:
             self._files.end()
             self._remember_id(service)
-            self._stopping = Deferred.fromCoroutine(self._stop(service))
+            assert self._calls is not None
+            self._stopping = Deferred.fromCoroutine(self._stop(service, self._calls))
         if self._stopping is None:
             stopped.callback(None)
         else:
@@ -253,14 +253,14 @@ class Node:
         value first. Fails with `NotKept`, with `NotReady`, or with `Unanswered` if the value cannot be looked
         up.
         """
-        return Deferred.fromCoroutine(self._keep(key, ttl, replication))
+        return self._until_stop(self._keep(key, ttl, replication))
 
     def unkeep(self, key: Key) -> "Deferred[bool]":
         """Stop renewing a value; fires with whether it was kept. Fails with `NotReady`.
 
         What is also a part of a file that `dht14 keep dht14:HEX` keeps stays with that.
         """
-        return Deferred.fromCoroutine(self._unkeep(key))
+        return self._until_stop(self._unkeep(key))
 
     def kept(self) -> list[KeptValue]:
         """Return all kept values, with what became of their last renewals."""
@@ -309,20 +309,24 @@ class Node:
         service = build_node(self._settings, steady, Role.NODE, has_api=self._has_api)
         self._clock = steady.seconds
         self._files = NodeFiles(reactor)
-        self._turns = ConcurrencyLimit(steady, CALLS_AT_ONCE)
         self._p2p_address = format_address(*service.ports.p2p_address)
         if service.ports.api is not None:
             self._api_address = format_address(*service.ports.api.address)
         self._service = service
+        self._calls = NodeCalls(service.readiness, steady)
         service.startService()
 
     async def _ready(self, timeout: float) -> None:
         readiness = self._running_service().readiness
         if not await readiness.when_ready(timeout):
-            raise _not_ready(readiness)
+            raise not_ready(readiness)
 
-    async def _stop(self, service: NodeService) -> None:
-        await service.stopService()
+    async def _stop(self, service: NodeService, calls: NodeCalls) -> None:
+        calls.stopping()
+        try:
+            await service.stopService()
+        finally:
+            calls.end()
 
     def _remember_id(self, service: NodeService) -> None:
         if service.stack is not None:
@@ -342,25 +346,14 @@ class Node:
 
     def _run(self, plan: Plan[T]) -> "Deferred[T]":
         async def run() -> T:
-            service, turns = self._running_service(), self._turns
-            await turns.acquire()
-            try:
-                if self._service is not service:
-                    raise NotReady("the node was stopped")
-                return await carry_out(plan, service.readiness, self._clock)
-            except NotReady:
-                raise _not_ready(service.readiness) from None
-            finally:
-                turns.release()
+            self._running_service()
+            assert self._calls is not None
+            return await self._calls.carry_out(plan)
 
-        return Deferred.fromCoroutine(run())
+        return self._until_stop(run())
 
-
-def _not_ready(readiness: Readiness) -> NotReady:
-    awaited = ", ".join(sorted(step.value for step in readiness.pending_steps))
-    if not awaited:
-        return NotReady("the node was stopped")
-    return NotReady(f"the node is not ready: it waits for {awaited}, or was stopped; ready() waits for it")
+    def _until_stop(self, call: Coroutine[Any, Any, T]) -> "Deferred[T]":
+        return Deferred.fromCoroutine(call) if self._calls is None else self._calls.run(call)
 
 
 def _tell(result: T, other: "Deferred[T]") -> T:

@@ -6,6 +6,8 @@ Each request gets what the API of the node would answer, without its bytes.
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from twisted.internet.defer import CancelledError
+
 from dht14.client.plans import Plan
 from dht14.errors import CallFailed
 from dht14.kademlia.keyspace import id_from_bytes
@@ -26,18 +28,25 @@ from dht14.wire.api_messages import (
 T = TypeVar("T")
 
 
-async def carry_out(plan: Plan[T], readiness: Readiness, clock: Callable[[], float]) -> T:
-    """Carry out the requests of a plan, one after the other, and return its result. Raises what it raises."""
+async def carry_out(
+    plan: Plan[T], readiness: Readiness, clock: Callable[[], float], is_over: Callable[[], bool]
+) -> T:
+    """Carry out the requests of a plan, one after the other, and return its result. Raises what it raises.
+
+    A request that is cancelled when `is_over`, since the node has stopped, gets the answer of one unfinished.
+    """
     try:
         request = next(plan)
         while True:
-            request = plan.send(await _reply(request, readiness, clock))
+            request = plan.send(await _reply(request, readiness, clock, is_over))
     except StopIteration as end:
         result: T = end.value
         return result
 
 
-async def _reply(request: ApiRequest, readiness: Readiness, clock: Callable[[], float]) -> ApiReply:
+async def _reply(
+    request: ApiRequest, readiness: Readiness, clock: Callable[[], float], is_over: Callable[[], bool]
+) -> ApiReply:
     key = id_from_bytes(request.key)
     found: Any
     try:
@@ -47,6 +56,10 @@ async def _reply(request: ApiRequest, readiness: Readiness, clock: Callable[[], 
         else:
             found = await readiness.put(key, request.value, request.ttl, request.replication)
     except CallFailed:
+        found = failed(request)
+    except CancelledError:
+        if not is_over():
+            raise
         found = failed(request)
     return reply_to(request.key, found, clock())
 

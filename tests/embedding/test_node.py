@@ -8,12 +8,13 @@ from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred, gatherResults
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
+from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
 import dht14
 from dht14 import Node
 from dht14.app.data_dir import DataDir
-from dht14.embedding.node import CALLS_AT_ONCE
+from dht14.embedding.node_calls import CALLS_AT_ONCE
 from dht14.errors import AddressUnavailable, ConfigError, DataDirInUse
 from dht14.files.manifest import PIECE_BYTES
 from dht14.records.receipt import PutOutcome, PutReason
@@ -244,6 +245,22 @@ class LifeTests(NodeTestCase):
         await self.assertFailure(call, dht14.NotReady)
         await self.assertFailure(ready, dht14.NotReady)
         await stopped
+
+    async def test_unfinished(self) -> None:
+        """No call outlives its node: a put that was begun may be stored, and a get has no answer."""
+        one = await self.start()
+        await one.put(b"hello", key="greeting")
+        for _ in range(3):
+            put, kept = one.put(b"hello", key="greeting"), one.keep("greeting")
+            owned = one.put_signed(b"hello", Owner().private_key)
+            await one.stop()
+            calls: list[Deferred[Any]] = [put, kept, owned]
+            for call in calls:
+                self.assertTrue(call.called)
+                if isinstance(call.result, Failure):
+                    await self.assertFailure(call, dht14.TimedOut, dht14.NotReady)
+            await one.start()
+            await one.ready()
 
     async def test_turns(self) -> None:
         """Of many calls at once some are under way, and the others wait for their turn, or for the stop."""

@@ -135,7 +135,7 @@ class NodeTlsTests(BulkCase):
         self.assertEqual(self.connection.get_alpn_proto_negotiated(), ALPN)
 
     def test_no_warning(self) -> None:
-        """Nothing deprecated is used: where warnings are errors, as in many tests, large values would fail."""
+        """Nothing deprecated is used: where warnings are errors, as in many tests, large values fail."""
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             self.assertEqual(self.fetch_with(NodeTls(ASKER.private_key)), VALUE)
