@@ -19,11 +19,16 @@ MAX_CONNECTIONS = 64
 
 def checked_timeout(timeout: float, connections: int) -> float:
     """Return the timeout of a client, cut to `MAX_TIMEOUT`. Raises ValueError, TypeError."""
-    if not isinstance(timeout, int | float):
-        raise TypeError(f"timeout is a number of seconds, not {type(timeout).__name__}")
+    check_seconds(timeout)
     if not timeout > 0 or not 1 <= whole("connections", connections) <= MAX_CONNECTIONS:
         raise ValueError(f"timeout is more than 0 s, connections is 1 to {MAX_CONNECTIONS}")
     return min(timeout, MAX_TIMEOUT)
+
+
+def check_seconds(timeout: float) -> None:
+    """Raise TypeError for a timeout that is no number: None is not "for ever"."""
+    if not isinstance(timeout, int | float):
+        raise TypeError(f"timeout is a number of seconds, not {type(timeout).__name__}")
 
 
 def checked_concurrency(concurrency: int) -> int:

@@ -157,7 +157,7 @@ class _Download:
         try:
             part = PartFile(path)
         except BlockingIOError:
-            raise BlockingIOError(errno.EWOULDBLOCK, "another process is fetching to it", path) from None
+            raise BlockingIOError(errno.EWOULDBLOCK, "another call is fetching to it", path) from None
         try:
             found = await self._check(part)
             free = part.free_bytes() - self.bytes_done

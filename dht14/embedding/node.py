@@ -14,7 +14,7 @@ from dht14.app.service import NodeService, build_node
 from dht14.client import file_transfer, plans
 from dht14.client.address import format_address
 from dht14.client.answers import Receipt, Value, value_from
-from dht14.client.arguments import checked_hints
+from dht14.client.arguments import check_seconds, checked_hints
 from dht14.client.errors import NotReady, TooManyWatches
 from dht14.client.file_loop import FileLoop
 from dht14.client.file_values import FetchedFile, FileSource, FileTarget, ReportProgress, StoredFile
@@ -317,6 +317,7 @@ class Node:
         service.startService()
 
     async def _ready(self, timeout: float) -> None:
+        check_seconds(timeout)
         readiness = self._running_service().readiness
         if not await readiness.when_ready(timeout):
             raise not_ready(readiness)

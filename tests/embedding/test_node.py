@@ -123,6 +123,9 @@ class CallTests(NodeTestCase):
         await two.start()
         self.assertFalse(two.status().is_ready)
         await self.assertFailure(two.ready(0.0), dht14.NotReady)
+        endless: Any = None
+        error: Any = await self.assertFailure(two.ready(endless), TypeError)
+        self.assertIn("seconds", str(error))
         await one.put(b"hello", key="greeting")
         found = await two.get("greeting")
         assert found is not None
