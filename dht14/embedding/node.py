@@ -320,7 +320,7 @@ class Node:
         check_seconds(timeout)
         readiness = self._running_service().readiness
         if not await readiness.when_ready(timeout):
-            raise not_ready(readiness)
+            raise not_ready(readiness, "its log says more")
 
     async def _stop(self, service: NodeService, calls: NodeCalls) -> None:
         calls.stopping()

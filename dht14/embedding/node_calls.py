@@ -73,9 +73,9 @@ class NodeCalls:
         return result
 
 
-def not_ready(readiness: Readiness) -> NotReady:
+def not_ready(readiness: Readiness, advice: str = "wait for ready() first") -> NotReady:
     """Return the error of a call for which the node is not ready, or not any more."""
     awaited = ", ".join(sorted(step.value for step in readiness.pending_steps))
     if not awaited:
         return NotReady("the node was stopped")
-    return NotReady(f"the node is not ready: it waits for {awaited}, or was stopped; ready() waits for it")
+    return NotReady(f"the node is not ready: it waits for {awaited}, or was stopped; {advice}")
