@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterable
 from contextlib import suppress
 
-from attrs import define
+from attrs import define, field
 from cryptography.exceptions import InternalError, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import (
@@ -43,6 +43,7 @@ class DataDir:
 
     path: str
     _lock: int
+    _locked_by: int = field(factory=os.getpid, init=False)
 
     @classmethod
     def open(cls, path: str) -> "DataDir":
@@ -80,6 +81,9 @@ class DataDir:
     def close(self) -> None:
         """Release the lock. A second call does nothing."""
         if self._lock >= 0:
+            if self._locked_by == os.getpid():
+                # A process that was forked meanwhile has the open file, too, and would keep the lock.
+                fcntl.flock(self._lock, fcntl.LOCK_UN)
             os.close(self._lock)
             self._lock = -1
 

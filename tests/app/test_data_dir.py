@@ -72,6 +72,35 @@ class LockTests(DataDirTestCase):
         os.waitpid(child, 0)
         self.assertRaises(DataDirInUse, DataDir.open, str(self.path))
 
+    def test_forked_child(self):
+        """A child that was forked meanwhile, as by multiprocessing, does not keep the directory locked. Nor
+        does its own `close` give back what its parent has."""
+        opened = self.open()
+        ours, its_end = os.pipe(), os.pipe()
+        pid = os.fork()
+        if not pid:
+            opened.close()
+            os.write(its_end[1], b"x")
+            os.read(ours[0], 1)
+            os._exit(0)
+        try:
+            os.read(its_end[0], 1)
+            self.assertRaises(DataDirInUse, DataDir.open, str(self.path))
+        finally:
+            os.write(ours[1], b"x")
+            os.waitpid(pid, 0)
+        pid = os.fork()
+        if not pid:
+            os.read(ours[0], 1)
+            os._exit(0)
+        try:
+            self.reopen(opened)
+        finally:
+            os.write(ours[1], b"x")
+            os.waitpid(pid, 0)
+            for end in (*ours, *its_end):
+                os.close(end)
+
     def test_unusable(self):
         """A path that cannot be a data directory is refused by name, with a remedy."""
         file = Path(self.mktemp())
