@@ -37,6 +37,10 @@ SIGNAL_GRACE = 0.5
 """Seconds for which the end of a node may be part of the end of all."""
 
 
+class NodeEnded(StartError):
+    """The process of a node has ended."""
+
+
 class HostAbandoned(Exception):
     """The network is not needed any more: the program that started its host has ended, or said so."""
 
@@ -78,7 +82,7 @@ class TestnetHost:
 
     def start(self, numbers: Iterable[int]) -> None:
         """Start nodes that do not run, and return when all are ready. Raises `StartError`."""
-        self._bury_ended()
+        self._tell_groups()  # Who does not answer has ended, or was killed by the number of its process.
         stopped = [self._members[number] for number in numbers if self._members[number].pid is None]
         deadline = time.monotonic() + START_TIMEOUT
         if stopped and not any(member.sources for member in self._members):
@@ -182,11 +186,10 @@ class TestnetHost:
         """Return the next message of a node. Raises `StartError` if it has none, `HostAbandoned`."""
         while b"\n" not in member.received:
             assert member.link is not None
-            heard = self._wait_for(member.link, timeout=max(deadline - time.monotonic(), 0))
-            if not heard or not self._receive(member):
-                raise StartError(
-                    f"a node {'is not ready' if not heard else 'has ended'}: {_last_words(member)}"
-                )
+            if not self._wait_for(member.link, timeout=max(deadline - time.monotonic(), 0)):
+                raise StartError(f"a node is not ready: {_last_words(member)}")
+            if not self._receive(member):
+                raise NodeEnded(f"a node has ended: {_last_words(member)}")
         line, _, member.received = member.received.partition(b"\n")
         said: dict[str, Any] = json.loads(line)
         if "error" in said:
@@ -210,6 +213,7 @@ class TestnetHost:
         return bool(piece)
 
     def _tell_groups(self) -> None:
+        """Tell all nodes whom they must not hear, and bury those that have ended."""
         told = []
         for number, member in enumerate(self._members):
             if member.link is None:
@@ -223,19 +227,15 @@ class TestnetHost:
                 told.append(member)
         deadline = time.monotonic() + START_TIMEOUT
         for member in told:
-            self._hear(member, deadline)
+            try:
+                self._hear(member, deadline)
+            except NodeEnded:
+                self._bury(member)
 
     def _others(self, number: int) -> set[int]:
         """The nodes of the other groups, for one that is in a group."""
         own = next((set(group) for group in self._groups if number in group), None)
         return {other for group in self._groups for other in group} - own if own is not None else set()
-
-    def _bury_ended(self) -> None:
-        """Bury the nodes that have ended by themselves, or were killed by the numbers of their processes."""
-        links = {member.link: member for member in self._members if member.link is not None}
-        for link in self._wait_for(*links, timeout=0):
-            if not self._receive(links[link]):
-                self._bury(links[link])
 
     def _bury(self, member: _Member) -> None:
         assert member.pid is not None
