@@ -165,7 +165,7 @@ class WriteResponder:
         rank, offered = held.rank, advertised_rank(offer.key, offer.version, offer.owned, offer.digest)
         if rank > offered:
             respond(Outranked(held.version, nearer))
-        elif rank == offered and not _adds_to(held, offer.ttl_ms, offer.replication, now):
+        elif rank == offered and not _adds_to(held, offer.ttl_ms, offer.replication, now, offer.copy):
             self._republish_times.republished_by_peer(offer.key, now)
             respond(Stored(nearer, self._resync_state.is_current, held.replication))
         elif rank == offered and offer.length > MAX_INLINE_VALUE and self._may_renew(writer, now):
@@ -262,9 +262,11 @@ class WriteResponder:
         return tuple(contact for contact in known if contact.node_id != writer.node_id)
 
 
-def _adds_to(held: Record, ttl_ms: int, replication: int, now: float) -> bool:
-    """Return whether a copy of the record held lives longer than it, or asks for more holders."""
-    outlives = ttl_ms > held.remaining_ms(now) + 1000 * EXPIRY_SLACK
+def _adds_to(held: Record, ttl_ms: int, replication: int, now: float, is_copy: bool = True) -> bool:
+    """Return whether a copy of the record held lives longer than it, or asks for more holders. What a client
+    puts again lives for exactly as long as the client is told."""
+    slack = EXPIRY_SLACK if is_copy else 0.0
+    outlives = ttl_ms > held.remaining_ms(now) + 1000 * slack
     return outlives or replication > held.replication
 
 

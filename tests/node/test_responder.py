@@ -132,6 +132,16 @@ class LargeValueTests(ResponderTestCase):
         self.ask(attrs.evolve(longer, ttl_ms=10_000_000))
         self.assertEqual(self.held(5).expires_at, NOW + 100)
 
+    def test_renewed_exactly(self) -> None:
+        """What a client puts again lives for as long as that says, also if that is seconds longer. Of copies,
+        which travel, such a difference does not count."""
+        self.take(self.VALUE)
+        copy = attrs.evolve(self.offer(copy=True), ttl_ms=63_000)
+        self.assertIsInstance(self.ask(copy), Stored)
+        self.assertEqual(self.held(5).expires_at, NOW + 60)
+        self.assertIsInstance(self.ask(attrs.evolve(copy, copy=False)), Stored)
+        self.assertEqual(self.held(5).expires_at, NOW + 63)
+
     def test_renewed_late(self) -> None:
         """The receipt of a renewal comes when the store has it."""
         late = LateRenewals(self.store)
