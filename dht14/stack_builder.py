@@ -247,6 +247,8 @@ def _build_work(inputs: StackInputs, state: _State, network: _Network) -> _Work:
     record_sender = RecordSender(network.rpc, inputs.bulk, clock)
     replicator = _build_replicator(inputs, state, network, record_sender)
     node = _build_node(inputs, state, network.rpc, record_sender, replicator)
+    if replicator is not None:
+        replicator.compare = node.compare
     join = Join(
         node=node,
         rpc=network.rpc,

@@ -108,6 +108,8 @@ class Database:
     _eviction: Eviction = field(init=False)
     _admission: Admission = field(init=False)
     _largest_share: LargestShare = field(factory=LargestShare, init=False)
+    lapse: Callable[[Record, Floor, float], None] = field(init=False)
+    """As `LocalStore.lapse`."""
     _sweep_until: float = field(default=0.0, init=False)
     """Records that expired before this time are being dropped; 0: no sweep is under way."""
     _now: float = field(default=0.0, init=False)
@@ -130,6 +132,7 @@ class Database:
         self._eviction = Eviction(
             self._format, self._commits, self._read, self._read_record, self._answers_for, self._floor_ttl
         )
+        self.lapse = self._eviction.lapse
         self._admission = Admission(
             self._own_id, self._space, self._commits, self._eviction, self._health, self._read
         )
@@ -214,9 +217,7 @@ class Database:
         tables = self._tables
         if tables is None:
             return True
-        if self._health.file_is_gone:
-            return False
-        if not tables.is_at(self._path):
+        if not (self._health.file_is_gone or tables.is_at(self._path)):
             self._failed(FILE_GONE)
         return not self._health.file_is_gone
 

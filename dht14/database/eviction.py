@@ -12,7 +12,7 @@ from dht14.database.group_commit import GroupCommit
 from dht14.database.limits import EVICTION_TRIES
 from dht14.database.tables import Tables
 from dht14.records.record import Record
-from dht14.records.version_floors import NO_FLOOR, floor_of
+from dht14.records.version_floors import NO_FLOOR, Floor, floor_of
 
 T = TypeVar("T")
 
@@ -79,10 +79,20 @@ class Eviction:
         if record is None or (floor := floor_of(record)) is NO_FLOOR:
             return None
         forgotten_at = record.expires_at + self._floor_ttl
-        if forgotten_at <= now:
-            return None
+        return self._sealed(slot, record, floor, forgotten_at) if forgotten_at > now else None
+
+    def _sealed(self, slot: bytes, record: Record, floor: Floor, forgotten_at: float) -> LeftFloor:
         body = EntryBody(record.key, floor.kind, b"", record.writer, is_brief=record.is_brief)
         return LeftFloor.seal(self._format, slot, EntryHeader(floor.version, forgotten_at), body)
+
+    def lapse(self, record: Record, floor: Floor, now: float) -> None:
+        """As `LocalStore.lapse`."""
+        slot = self._format.slot(record.key)
+        entry: bytes | None = self._read_snapshot(lambda txn, tables: txn.get(slot, db=tables.records), None)
+        if entry is None or self._commits.is_changing(slot) or self._read_record(slot, entry) != record:
+            return
+        self._commits.drop(slot, self._sealed(slot, record, floor, now + self._floor_ttl), entry, now)
+        self._commits.send()
 
     # records for which other nodes answer
 

@@ -15,19 +15,22 @@ from twisted.python.failure import Failure
 from dht14.bounded import BoundedDict
 from dht14.errors import CallFailed
 from dht14.kademlia.contact import Contact
-from dht14.kademlia.parameters import CLOCK_TIMEOUT, MAX_INLINE_VALUE, K
+from dht14.kademlia.parameters import CLOCK_TIMEOUT, GROUP, MAX_INLINE_VALUE, K
 from dht14.kademlia.routing_table import RoutingTable
 from dht14.maintenance.inventories import Inventories
 from dht14.maintenance.metrics import CopyMetrics
 from dht14.node.fetch import Fetch, ValueSource, advertised_in, record_in
+from dht14.node.get import Comparison
 from dht14.node.lookups import ping_all
 from dht14.node.network_clock import NetworkClock
 from dht14.node.ports import Bulk, Rpc
+from dht14.node.record_sender import copy_of, offer_of
 from dht14.records.record import Kind, Record
 from dht14.records.store import LocalStore, Refusal, Verdict
 from dht14.security.subnets import counted_subnet
 from dht14.wire.messages import (
     FindValue,
+    Lapsed,
     LargeValue,
     Outranked,
     Ping,
@@ -80,6 +83,8 @@ class Replicator:
     _bulk: Bulk
     _clock: IReactorTime
     _time: NetworkClock
+    compare: "Callable[[Record], Deferred[Comparison]]" = field(init=False)
+    """As `Node.compare`."""
     metrics: CopyMetrics = field(factory=CopyMetrics, init=False)
     inventories: Inventories = field(init=False)
     _refused_at: BoundedDict[int, float] = field(factory=lambda: BoundedDict(MAX_REFUSERS), init=False)
@@ -113,9 +118,25 @@ class Replicator:
         # A contact that was found dead meanwhile, with another record, is skipped.
         waiting = (contact for contact in replica_candidates if not self._table.is_suspect(contact.node_id))
         held = 0
-        while batch := list(islice(waiting, needed - held)):
+        while batch := list(islice(waiting, max(needed - held, 0))):
             held += (await self.offer(record, batch)).held
         return held
+
+    async def republish(self, record: Record, replica_candidates: Sequence[Contact], needed: int) -> None:
+        """As `replicate`, but before any of them gets the record, ask the nearest of the candidates whether
+        it was replaced, and this has expired. If enough remember that, give the record up."""
+        holding = set[Contact]()
+        if record.kind is not Kind.CONTENT:
+            nearest = replica_candidates[:GROUP]
+            offer = offer_of(copy_of(record, self._fingerprint(record), self._clock.seconds()))
+            asked = [self._in_time(self._rpc.ask(c, offer), COPY_TIMEOUT) for c in nearest]
+            replies = dict(zip(nearest, await gatherResults(asked, consumeErrors=True), strict=True))
+            ahead = next((c for c, reply in replies.items() if isinstance(reply, Outranked)), None)
+            if ahead is not None and await self._fetch_newer(record, ahead):
+                return
+            holding = {contact for contact, reply in replies.items() if isinstance(reply, Stored)}
+        others = [contact for contact in replica_candidates if contact not in holding]
+        await self.replicate(record, others, needed - len(holding))
 
     async def offer(self, record: Record, contacts: Sequence[Contact]) -> Offered:
         """Offer the record to all these contacts."""
@@ -142,7 +163,7 @@ class Replicator:
             elif isinstance(reply, Outranked) and reply.version > newest:
                 ahead, newest = contact, reply.version
         if ahead is not None:
-            await self._fetch_newer(record.key, ahead)
+            await self._fetch_newer(record, ahead)
         held = sum(isinstance(reply, Stored | Outranked) for reply in replies)
         return Offered(held, unheard, not_near)
 
@@ -160,8 +181,10 @@ class Replicator:
 
     def _ask(self, contact: Contact, record: Record, neighbours: int) -> "Deferred[Reply | None]":
         timeout = COPY_TIMEOUT if len(record.value) <= MAX_INLINE_VALUE else LARGE_COPY_TIMEOUT
-        asked = self._send_copy(contact, record, neighbours).addTimeout(timeout, self._clock)
-        return asked.addCallbacks(self._answered, self._failed)
+        return self._in_time(self._send_copy(contact, record, neighbours), timeout)
+
+    def _in_time(self, asked: "Deferred[Reply]", timeout: float) -> "Deferred[Reply | None]":
+        return asked.addTimeout(timeout, self._clock).addCallbacks(self._answered, self._failed)
 
     def _answered(self, reply: Reply) -> Reply:
         if isinstance(reply, Stored):
@@ -196,13 +219,16 @@ class Replicator:
     def _met(self, _: object, node_id: int) -> None:
         self._pinged.discard(node_id)
 
-    async def _fetch_newer(self, key: int, holder: Contact) -> None:
-        """Fetch the record of another holder, and store it if it is better than this node's."""
-        asked_at = self._clock.seconds()
+    async def _fetch_newer(self, offered: Record, holder: Contact) -> bool:
+        """Fetch the record of another holder, and store it if it is better than this node's. Where it has
+        expired, return whether the one offered was given up."""
+        key, asked_at = offered.key, self._clock.seconds()
         try:
             reply = await self._rpc.ask(holder, FindValue(key))
         except CallFailed:
-            return
+            return False
+        if isinstance(reply, Lapsed) and (reply.kind, reply.version) > offered.rank[:2]:
+            return await self._give_up_replaced(offered)
         record: Record | None = None
         if isinstance(reply, Value):
             record = record_in(reply, key, asked_at)
@@ -211,6 +237,16 @@ class Replicator:
         if record is not None:
             subnet = counted_subnet(holder.address[0], self._table.subnet_of)
             self.store_copy(evolve(record, writer=holder.node_id, writer_subnet=subnet))
+        return False
+
+    async def _give_up_replaced(self, record: Record) -> bool:
+        """Give up a record if enough others remember that it was replaced, and that this has expired. Else
+        this node would bring it to those who take their places."""
+        compared = await self.compare(record)
+        is_over = compared.is_over and compared.floor > record.rank[:2]
+        if is_over:
+            self._store.lapse(record, compared.floor, self._clock.seconds())
+        return is_over
 
     def _fetch(
         self, key: int, holder: Contact, reply: LargeValue, asked_at: float

@@ -105,5 +105,5 @@ class Republish:
         """Offer the record to its other holders. A node that is not a holder any more offers it to the
         nearest."""
         is_near = self._node.neighbourhood.is_near(record.key, record.replication)
-        await self._replicator.replicate(record, candidates, record.replication - 1 if is_near else 1)
+        await self._replicator.republish(record, candidates, record.replication - 1 if is_near else 1)
         self._republish_times.republished(record.key, self._clock.seconds())

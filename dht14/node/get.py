@@ -41,7 +41,7 @@ from dht14.node.resync_state import ResyncState
 from dht14.records.receipt import NoRecord
 from dht14.records.record import Kind, Record
 from dht14.records.store import RecordStore
-from dht14.records.version_floors import NO_FLOOR
+from dht14.records.version_floors import NO_FLOOR, Floor
 from dht14.wire.messages import FindValue, view_of
 
 DISTRUST_TTL, MAX_DISTRUSTED = 600.0, 1_024
@@ -68,6 +68,8 @@ class Comparison:
     is_over: bool
     """Whether a greater record has replaced the compared one, and has expired since, whatever those know
     that have not answered."""
+    floor: Floor = NO_FLOOR
+    """What several of them remember of expired records."""
     is_complete: bool
     """Whether those that should know have answered."""
 
@@ -241,6 +243,7 @@ class RecordReader:
         return Comparison(
             best=race.best,
             is_over=is_over,
+            floor=quorum.floor,
             is_complete=replies.are_enough(lookup)
             and not (is_doubtful or is_agreed_above or self._lookups.is_stopping),
         )

@@ -12,7 +12,7 @@ from dht14.kademlia.lookup import Lookup
 from dht14.kademlia.neighbourhood import Neighbourhood
 from dht14.kademlia.parameters import OPERATION_TIMEOUT, K
 from dht14.kademlia.routing_table import RoutingTable
-from dht14.node.get import RecordReader
+from dht14.node.get import Comparison, RecordReader
 from dht14.node.inspector import Inspector
 from dht14.node.lookups import Lookups
 from dht14.node.metrics import PutMetrics
@@ -81,6 +81,10 @@ class Node:
     def renewer(self) -> RecordRenewer:
         """Return what renews records of others, or of this node, without changing them."""
         return RecordRenewer(self._lookups.clock, self._reader, self._writer.holders)
+
+    def compare(self, record: Record) -> "Deferred[Comparison]":
+        """Compare a record with what the nodes near its key have."""
+        return Deferred.fromCoroutine(self._reader.compare(record, (), OPERATION_TIMEOUT))
 
     def inspector(self, rpc: Rpc) -> Inspector:
         """Return the inspector of this node, which makes its calls through `rpc`."""

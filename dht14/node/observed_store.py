@@ -66,6 +66,10 @@ class ObservedStore:
         """As `LocalStore.overrule`."""
         self._store.overrule(record, now, latest, on_verdict)
 
+    def lapse(self, record: Record, floor: Floor, now: float) -> None:
+        """As `LocalStore.lapse`."""
+        self._store.lapse(record, floor, now)
+
     def is_in_place(self) -> bool:
         """As `RecordStore.is_in_place`."""
         return self._store.is_in_place()

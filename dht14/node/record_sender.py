@@ -55,21 +55,25 @@ class RecordSender:
 
         `neighbours` as in `Store`. Fires with `Stored`, `Outranked` or `Refused`, or fails with `CallFailed`.
         """
-        remaining = min(max(record.remaining_ms(self._clock.seconds()), 1), MAX_TTL_MS)
-        store = Store(
-            record.key, record.version, remaining, record.replication, neighbours, record.value, copy=True
-        )
         result = CallResult()
-        self._offer(contact, store, result)
+        self._offer(contact, copy_of(record, neighbours, self._clock.seconds()), result)
         return result.reply
 
     def _offer(self, contact: Contact, store: Store, observer: CallObserver) -> None:
         delivery = _Delivery(store, observer, self._rpc, self._bulk, self._clock)
-        self._rpc.call(contact, _offer_of(store), delivery)
+        self._rpc.call(contact, offer_of(store), delivery)
+
+
+def copy_of(record: Record, neighbours: int, now: float) -> Store:
+    """Return the STORE of a copy of the record; `neighbours` as in `Store`."""
+    remaining = min(max(record.remaining_ms(now), 1), MAX_TTL_MS)
+    return Store(
+        record.key, record.version, remaining, record.replication, neighbours, record.value, copy=True
+    )
 
 
 @lru_cache(maxsize=8)
-def _offer_of(store: Store) -> Offer:
+def offer_of(store: Store) -> Offer:
     """Return the record without its value. Cached: a record is hashed once for all its holders."""
     return Offer(
         store.key,

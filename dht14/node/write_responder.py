@@ -15,7 +15,7 @@ from dht14.node.resync_state import ResyncState
 from dht14.node.transfers import Transfer, Upload, issue_ticket
 from dht14.records.record import EXPIRY_SLACK, Kind, Record, advertised_rank, is_possible
 from dht14.records.store import Outcome, RecordStore, Refusal, Verdict, conflicting_record
-from dht14.records.version_floors import Floor
+from dht14.records.version_floors import NO_FLOOR, Floor
 from dht14.security.shares import Priority, SharedRateLimiter
 from dht14.security.subnets import Scope, counted_subnet, parties_of
 from dht14.security.tickets import Tickets
@@ -159,10 +159,15 @@ class WriteResponder:
         if not self._store.is_in_place():
             respond(self._refused(offer.key, nearer, Refusal.NO_ROOM, now))
             return
+        offered = advertised_rank(offer.key, offer.version, offer.owned, offer.digest)
         if held is None:
-            respond(self._wanted(offer, nearer, writer, now))
+            floor = self._floor(offer.key, now)
+            if offered[0] is not Kind.CONTENT and offered[:2] <= floor:
+                respond(Outranked(floor.version, nearer))
+            else:
+                respond(self._wanted(offer, nearer, writer, now))
             return
-        rank, offered = held.rank, advertised_rank(offer.key, offer.version, offer.owned, offer.digest)
+        rank = held.rank
         if rank > offered:
             respond(Outranked(held.version, nearer))
         elif rank == offered and not _adds_to(held, offer.ttl_ms, offer.replication, now, offer.copy):
@@ -173,6 +178,12 @@ class WriteResponder:
             self._take(self._record(offer, held.value, writer, now), offer, writer, now, respond)
         else:
             respond(self._wanted(offer, nearer, writer, now))
+
+    def _floor(self, key: int, now: float) -> Floor:
+        """Return the floor of the key, unless it is that of an open record from the future."""
+        assert self._store is not None
+        floor = self._store.floor(key, now)
+        return floor if floor.kind != Kind.OPEN or self._time.may_be_held(floor.version) else NO_FLOOR
 
     def _may_renew(self, writer: Contact, now: float) -> bool:
         is_known = writer.node_id in self._table

@@ -93,6 +93,12 @@ class ReadQuorum:
         witnesses = sum(floor > rank[:2] for floor in self._expired.values())
         return witnesses >= LAPSE_WITNESSES and witnesses > len(self._holders.get(rank, ())) + unheard
 
+    @property
+    def floor(self) -> Floor:
+        """The greatest floor that LAPSE_WITNESSES nodes remember, or greater ones."""
+        floors = sorted(self._expired.values(), reverse=True)
+        return floors[LAPSE_WITNESSES - 1] if len(floors) >= LAPSE_WITNESSES else NO_FLOOR
+
     def _find_best(self) -> None:
         standing = filter(self.counts, self._heard) if self._expired else self._heard
         self._best = max(standing, default=None)

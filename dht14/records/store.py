@@ -146,6 +146,9 @@ class LocalStore(RecordStore, Protocol):
     ) -> None:
         """As `offer`, but what is held, or has expired, of an open version above `latest` does not count."""
 
+    def lapse(self, record: Record, floor: Floor, now: float) -> None:
+        """Drop this record, as if it had expired: one that has replaced it has, and leaves this `floor`."""
+
     def check_invariants(self) -> None:
         """Raise AssertionError if the store contradicts itself; for tests and the simulator."""
 

@@ -79,13 +79,17 @@ class Floors:
         """Leave the floor of a record that has expired."""
         floor, until = floor_of(record), record.expires_at + self.seconds
         if floor is not NO_FLOOR and until > now:
-            self._forget(record.key)
-            left = self._floors[record.key] = _Left(floor, until, (record.is_brief, record.writer))
-            self._groups.setdefault(left.group, _FloorGroup()).keys_of(floor.kind)[record.key] = None
+            self.put(record, floor, until)
         while self._floors and self._oldest_until() <= now:
             self._forget(next(iter(self._floors)))
         while len(self._floors) > self.limit:
             self._forget(self._least_missed())
+
+    def put(self, record: Record, floor: Floor, until: float) -> None:
+        """Leave a floor in place of a record, until this time."""
+        self._forget(record.key)
+        left = self._floors[record.key] = _Left(floor, until, (record.is_brief, record.writer))
+        self._groups.setdefault(left.group, _FloorGroup()).keys_of(floor.kind)[record.key] = None
 
     def _least_missed(self) -> int:
         group = self._groups[max(self._groups, key=lambda group: (group[0], len(self._groups[group])))]
@@ -176,6 +180,12 @@ class MemoryStore:
             return Verdict(Outcome.REFUSED, held_version, refusal)
         self._hold(record)
         return Verdict(Outcome.HELD, record.version, replication=copies)
+
+    def lapse(self, record: Record, floor: Floor, now: float) -> None:
+        """As `LocalStore.lapse`."""
+        if self._records.get(record.key) == record:
+            self._floors.put(record, floor, now + self._floors.seconds)
+            self._drop(record.key)
 
     def get(self, key: int, now: float) -> Record | None:
         """As `RecordStore.get`."""

@@ -41,6 +41,21 @@ class ExpiryTests(DiskTestCase):
         self.assertIsNone(self.store.get(5, NOW + 60))
         self.assertEqual(len(self.store), 1)
 
+    def test_lapsed(self) -> None:
+        """A record that is over for others is dropped, and leaves their floor, also on the disk; not what has
+        replaced it."""
+        held, floor = record(version=3, ttl=900.0), Floor(Kind.OPEN, version(9))
+        self.offer(self.store, held)
+        self.store.lapse(record(version=2, ttl=900.0), floor, NOW)
+        self.assertEqual(self.store.get(5, NOW), held)
+        self.store.lapse(held, floor, NOW)
+        self.run_until(lambda: self.store.get(5, NOW) is None)
+        self.store = self.reopen(self.store)
+        self.assertIsNone(self.store.get(5, NOW))
+        self.assertEqual(self.store.floor(5, NOW), floor)
+        self.assertEqual(self.offer(self.store, record(version=8, ttl=900.0)), [OUTRANKED])
+        self.assertEqual(self.offer(self.store, record(version=10)), [HELD])
+
     def test_swept(self) -> None:
         """A sweep drops exactly the expired records, however many, and those that expired while it was
         closed."""

@@ -4,8 +4,10 @@ from dht14.kademlia.keyspace import hash_id
 from dht14.maintenance.replicator import REFUSAL_MEMORY, Replicator
 from dht14.records.record import EXPIRY_SLACK, Record
 from dht14.records.store import Refusal
+from dht14.records.version_floors import floor_of
 from dht14.wire.messages import FindValue, Offer, Outranked, Ping, Refused, Stored
 from dht14.wire.messages import Store as StoreRequest
+from tests.fakes import Peer
 from tests.node.holders import HoldersTestCase
 
 
@@ -82,6 +84,34 @@ class CopiesTests(HoldersTestCase):
         self.assertEqual(self.replicate(2), 2)
         self.assertEqual(self.holders(newer), [1, 3])
         self.assertEqual(self.asked(FindValue), 1)
+
+    def lapse(self, *peers: Peer) -> Record:
+        """Let what replaced the record come to these, and expire there; return it."""
+        short = evolve(self.record(value=b"short", later=9), expires_at=self.network.clock.seconds() + 1)
+        self.give(short, *peers)
+        self.network.wait(2)
+        return short
+
+    def test_over(self) -> None:
+        """A record is given up when more remember that it was replaced, and that this has expired, than have
+        it; and it does not come back."""
+        short = self.lapse(*self.cluster[2:5])
+        self.replicate(4)
+        self.assertEqual(self.holders(self.record_), [2])
+        assert self.one.store is not None
+        now = self.network.clock.seconds()
+        self.assertEqual(self.one.store.floor(0, now), floor_of(short))
+        self.give(self.record_, self.one)
+        self.assertNotIn(1, self.holders(self.record_))
+
+    def test_not_over(self) -> None:
+        """One that says so may lie, and so may fewer than have the record."""
+        self.lapse(self.cluster[2])
+        self.replicate(7)
+        self.assertEqual(self.holders(self.record_), [1, 2, *range(4, 9)])
+        self.lapse(self.cluster[3])
+        self.replicate(7)
+        self.assertIn(1, self.holders(self.record_))
 
     def test_large(self) -> None:
         """Large values travel the same way, in both directions."""

@@ -2,8 +2,10 @@ import random
 
 from attrs import evolve
 
+from dht14.kademlia.parameters import GROUP
 from dht14.maintenance.republish import MIN_REMAINING, Republish
 from dht14.node.republish_times import JITTER, MAX_POSTPONED, RepublishTimes
+from dht14.records.version_floors import floor_of
 from dht14.wire.messages import FindNode, Offer
 from dht14.wire.messages import Store as StoreRequest
 from tests.fakes import Peer
@@ -56,15 +58,16 @@ class RepublishTests(RepublishTestCase):
 
     def test_cheap(self) -> None:
         """A record that all holders have costs one OFFER for each other holder, and no value is sent."""
-        record = self.record()
-        self.give(record, *self.cluster[:3])
+        record = self.record(copies=GROUP + 2)
+        self.give(record, *self.cluster[: GROUP + 2])
         self.one_interval()
-        self.assertEqual((self.asked(Offer), self.asked(StoreRequest), self.asked(FindNode)), (2, 0, 0))
+        asked = self.asked(Offer), self.asked(StoreRequest), self.asked(FindNode)
+        self.assertEqual(asked, (GROUP + 1, 0, 0))
 
     def test_done_by_another(self) -> None:
         """A record that another holder has republished is skipped, but not for ever."""
-        record = self.record()
-        self.give(record, *self.cluster[:3])
+        record = self.record(copies=GROUP + 1)
+        self.give(record, *self.cluster[: GROUP + 1])
         self.republish_times.republished_by_peer(0, self.network.clock.seconds())
         offers = []
         for _ in range(2 * MAX_POSTPONED):
@@ -74,7 +77,7 @@ class RepublishTests(RepublishTestCase):
             self.finish(self.republish.one_pass())
             offers.append(self.asked(Offer))
         self.assertEqual(offers[: MAX_POSTPONED - 2], [0] * (MAX_POSTPONED - 2))
-        self.assertIn(2, offers)
+        self.assertIn(GROUP, offers)
 
     def test_not_worth_it(self) -> None:
         """Cached copies and records that are about to expire are not republished."""
@@ -85,11 +88,26 @@ class RepublishTests(RepublishTestCase):
         self.assertEqual(self.asked(Offer), 0)
 
     def test_not_near(self) -> None:
-        """A node that is not a holder any more only asks the nearest one whether it has the record."""
+        """A node that is not a holder any more asks the group whether it has the record, and gives it only to
+        the nearest one."""
         record = self.record(key=8, copies=2)
         self.give(record, self.one)
         self.one_interval()
-        self.assertEqual((self.holders(record), self.asked(Offer)), ([1, 8], 1))
+        self.assertEqual((self.holders(record), self.asked(Offer)), ([1, 8], GROUP + 1))
+        self.one_interval()
+        self.assertEqual((self.holders(record), self.asked(Offer)), ([1, 8], GROUP))
+
+    def test_over(self) -> None:
+        """A node that has missed what replaced a record, and has expired, gives the record up before anybody
+        gets it who has missed that as well."""
+        record = self.record(copies=GROUP + 2)
+        short = evolve(self.record(value=b"short", later=9), expires_at=self.network.clock.seconds() + 1)
+        self.give(record, self.one)
+        self.give(short, *self.cluster[3:6])
+        self.one_interval()
+        self.assertEqual(self.holders(record), [])
+        assert self.one.store is not None
+        self.assertEqual(self.one.store.floor(0, self.network.clock.seconds()), floor_of(short))
 
     def test_cut_off(self) -> None:
         """A node that is cut off does nothing."""
@@ -107,4 +125,4 @@ class RepublishTests(RepublishTestCase):
             self.give(record, self.one)
         self.one_interval()
         self.assertEqual({len(self.holders(record)) for record in records}, {2})
-        self.assertEqual(self.asked(Offer), 200)
+        self.assertLessEqual(self.asked(Offer), 200 * (GROUP + 1))

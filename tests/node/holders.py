@@ -32,7 +32,7 @@ class HoldersTestCase(SynchronousTestCase):
         assert peer.store is not None
         bulk = FakeBulk(self.network, peer.contact)
         clock = self.network.clock
-        return Replicator(
+        replicator = Replicator(
             peer.table,
             peer.store,
             rpc,
@@ -41,6 +41,8 @@ class HoldersTestCase(SynchronousTestCase):
             clock,
             NetworkClock(clock.seconds, clock.seconds),
         )
+        replicator.compare = peer.node.compare
+        return replicator
 
     def record(self, key: int = 0, value: bytes = b"value", later: int = 0, copies: int = 3) -> Record:
         now = self.network.clock.seconds()

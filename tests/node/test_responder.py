@@ -6,9 +6,11 @@ from dht14 import __version__
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.keyspace import hash_id
 from dht14.kademlia.neighbourhood import Neighbourhood
+from dht14.node.network_clock import READ_TOLERANCE
 from dht14.node.responder import Responder
 from dht14.node.transfers import Download, Transfer, Upload
 from dht14.node.write_responder import RENEWALS_PER_PARTY
+from dht14.records.record import Record, version_at
 from dht14.records.store import Outcome, Refusal, Verdict
 from dht14.security.identity import public_key_in
 from dht14.security.subnets import Scope
@@ -109,6 +111,19 @@ class LargeValueTests(ResponderTestCase):
         self.assertEqual(self.ask(self.offer(version=VERSION - 1)), Outranked(VERSION, ()))
         self.assertEqual(self.ask(self.offer(), responder=self.bootstrap), Refused((), Refusal.NO_VALUES))
         self.assertEqual(len(self.tickets), 0)
+
+    def test_over(self) -> None:
+        """What is not above the floor of a record that has expired is not wanted; what is above is. A floor
+        from the future keeps nothing away."""
+        ahead = version_at(NOW + 2 * READ_TOLERANCE)
+        for key, version in ((5, VERSION + 2), (6, ahead)):
+            expired = Record(key=key, value=b"v", version=version, expires_at=NOW - 1, replication=3)
+            self.store.offer(expired, NOW - 10, lambda verdict: None)
+        for later in range(3):
+            offer = self.offer(b"small", version=VERSION + later)
+            self.assertEqual(self.ask(offer), Outranked(VERSION + 2, ()))
+        self.assertEqual(self.ask(self.offer(b"small", version=VERSION + 3)), Wanted((), NO_TICKET))
+        self.assertEqual(self.ask(self.offer(b"small", key=6)), Wanted((), NO_TICKET))
 
     def test_taken(self) -> None:
         """A value that comes is held as it was offered; its time has run since."""

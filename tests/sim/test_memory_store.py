@@ -140,6 +140,18 @@ class ExpiryTests(StoreTestCase):
             self.assertIs(self.offer(late, NOW + 60), Outcome.OUTRANKED)
         self.assertIs(self.offer(owner.record(b"newer", 10, NOW + 900), NOW + 60), Outcome.HELD)
 
+    def test_lapsed(self) -> None:
+        """A record that is over for others is dropped, and leaves their floor; not what has replaced it."""
+        held = record(version=3, ttl=900.0)
+        self.offer(held)
+        self.store.lapse(record(version=2, ttl=900.0), Floor(Kind.OPEN, 9), NOW)
+        self.assertEqual(self.store.get(5, NOW), held)
+        self.store.lapse(held, Floor(Kind.OPEN, 9), NOW)
+        self.assertIsNone(self.store.get(5, NOW))
+        self.assertEqual(self.store.floor(5, NOW), Floor(Kind.OPEN, 9))
+        self.assertEqual(self.verdict(record(version=8, ttl=900.0)), Verdict(Outcome.OUTRANKED, 9))
+        self.assertIs(self.offer(record(version=10)), Outcome.HELD)
+
     def test_floor(self) -> None:
         """The floor of an expired record, swept or not, has its kind and version."""
         self.offer(record(version=9, ttl=60.0))
