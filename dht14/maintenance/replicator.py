@@ -123,11 +123,11 @@ class Replicator:
         return held
 
     async def republish(self, record: Record, replica_candidates: Sequence[Contact], needed: int) -> None:
-        """As `replicate`, but before any of them gets the record, ask the nearest of the candidates whether
-        it was replaced, and this has expired. If enough remember that, give the record up."""
+        """As `replicate`, but before any of them gets the record, ask the nearest, at least the group,
+        whether it was replaced, and this has expired. If enough remember that, give the record up."""
         holding = set[Contact]()
         if record.kind is not Kind.CONTENT:
-            nearest = replica_candidates[:GROUP]
+            nearest = replica_candidates[: max(needed, GROUP)]
             offer = offer_of(copy_of(record, self._fingerprint(record), self._clock.seconds()))
             asked = [self._in_time(self._rpc.ask(c, offer), COPY_TIMEOUT) for c in nearest]
             replies = dict(zip(nearest, await gatherResults(asked, consumeErrors=True), strict=True))
