@@ -106,14 +106,21 @@ class ReadQuorum:
     def counts(self, rank: Rank, unproven: int = 0) -> bool:
         """Whether no more nodes than hold this record remember that it, or a greater one, has expired.
         `unproven`: further nodes that say they hold it."""
-        witnesses = sum(floor >= rank[:2] for floor in self._expired.values())
-        return witnesses < LAPSE_WITNESSES or witnesses <= len(self._holders.get(rank, ())) + unproven
+        holders = len(self._holders.get(rank, ())) + unproven
+        witnesses = self._witnesses(rank, holders)
+        return witnesses < LAPSE_WITNESSES or witnesses <= holders
+
+    def _witnesses(self, rank: Rank, holders: int) -> int:
+        """Count the nodes that remember that this record, or a greater one, has expired. That the record
+        itself has expired does not count against several that hold it: it was renewed, and who was away then
+        has seen the end of the life before."""
+        of_itself = holders < LAPSE_WITNESSES
+        return sum(floor > rank[:2] or (of_itself and floor == rank[:2]) for floor in self._expired.values())
 
     def is_contested(self, unheard: int) -> bool:
         """Whether a record does not count that would if these `unheard` nodes held it, too."""
-        for rank, holders in self._holders.items():
-            witnesses = sum(floor >= rank[:2] for floor in self._expired.values())
-            if witnesses >= LAPSE_WITNESSES and len(holders) < witnesses <= len(holders) + unheard:
+        for rank in self._holders:
+            if not self.counts(rank) and self.counts(rank, unheard):
                 return True
         return False
 

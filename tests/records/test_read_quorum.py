@@ -100,7 +100,7 @@ class ReadQuorumTests(SynchronousTestCase):
         for witnesses, stands in ((1, True), (2, True), (3, False)):
             quorum = heard(record(version=5), record(version=5))
             for witness in range(witnesses):
-                quorum.reported_expired(Floor(Kind.OPEN, 5 + witness), 10 + witness)
+                quorum.reported_expired(Floor(Kind.OPEN, 6 + witness), 10 + witness)
             self.assertIs(quorum.best is not None, stands, witnesses)
             self.assertEqual(quorum.best, quorum.best_record)
             self.assertIs(1 in quorum.holders, stands)
@@ -115,6 +115,17 @@ class ReadQuorumTests(SynchronousTestCase):
         content = record(CONTENT, 0, hash_id(CONTENT))
         quorum.add(content, 2)
         self.assertEqual(quorum.best, content)
+
+    def test_renewed(self) -> None:
+        """Nodes that were away when a record was renewed have seen the end of its life before. That does not
+        count against two that have it; it does against one alone, whose clock may have stood still."""
+        for holders, stands in ((2, True), (1, False)):
+            quorum = heard(*[record(version=5)] * holders)
+            for witness in range(10, 13):
+                quorum.reported_expired(Floor(Kind.OPEN, 5), witness)
+            self.assertIs(quorum.best is not None, stands)
+            self.assertIs(quorum.is_contested(0), False)
+            self.assertIs(quorum.is_contested(1), not stands)
 
     def test_no_word(self) -> None:
         """A copy on nodes that have missed writes does not count if two others report its expiry."""

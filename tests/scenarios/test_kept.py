@@ -120,6 +120,20 @@ class KeptTests(KeptTestCase):
         self.assertEqual(self.successResultOf(removed), KeptBy(0))
         self.assertEqual(self.read(OPEN), {None})
 
+    def test_away(self) -> None:
+        """A renewed value is found when more of its holders have seen the end of its life before, because
+        they were away at the renewal, than have it."""
+        self.keep(OPEN, b"open")
+        nearest = sorted(self.others, key=lambda node: node.contact.node_id ^ OPEN)
+        self.world.wait(0.3 * TTL)
+        for node in nearest[:5]:
+            self.world.freeze(node)
+        self.world.wait(0.75 * TTL)
+        for node in nearest[:5]:
+            self.world.thaw(node)
+        self.world.wait(10)
+        self.assertEqual(self.read(OPEN), {b"open"})
+
     def test_lost_everywhere(self) -> None:
         """A value whose holders have all died at once is put again."""
         self.keep(hash_id(CONTENT), CONTENT)
