@@ -119,10 +119,7 @@ class ReadQuorum:
 
     def is_contested(self, unheard: int) -> bool:
         """Whether a record does not count that would if these `unheard` nodes held it, too."""
-        for rank in self._holders:
-            if not self.counts(rank) and self.counts(rank, unheard):
-                return True
-        return False
+        return any(not self.counts(rank) and self.counts(rank, unheard) for rank in self._holders)
 
     def advertised_above(self, record: Record | None) -> list[AdvertisedRecord]:
         """Return the advertised records that are greater than `record`, the greatest first."""
