@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred, TimeoutError, gatherResults, succee
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
-from dht14.bounded import BoundedDict
+from dht14.bounded import BoundedDict, ExpiringSet
 from dht14.errors import CallFailed
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.parameters import CLOCK_TIMEOUT, GROUP, MAX_INLINE_VALUE, K
@@ -50,7 +50,9 @@ OF_THE_RECORD = frozenset({Refusal.VERSION, Refusal.INVALID, Refusal.NOT_NEAR})
 
 REFUSAL_MEMORY = 600.0
 MAX_REFUSERS = 256
-"""Seconds for which a contact that refused a copy gets no other one: it is a bootstrap node, or full."""
+"""Seconds for which a contact that refused a copy gets no other one: it is a bootstrap node, or full. And
+those for which nothing is looked up because a contact says that a record is over, after others have
+contradicted it: each time costs as much as a get."""
 
 COPY_TIMEOUT, LARGE_COPY_TIMEOUT = 1.0, 4.0
 """Seconds to wait for a contact, with a small value and with a large one; then the next candidate replaces
@@ -89,6 +91,10 @@ class Replicator:
     inventories: Inventories = field(init=False)
     _refused_at: BoundedDict[int, float] = field(factory=lambda: BoundedDict(MAX_REFUSERS), init=False)
     """When contacts last refused a copy, by id."""
+    _contradicted: ExpiringSet[int] = field(
+        factory=lambda: ExpiringSet(REFUSAL_MEMORY, MAX_REFUSERS), init=False
+    )
+    """The ids of contacts that said of a record that it is over, where others did not remember that."""
     _pinged: set[int] = field(factory=set, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -228,7 +234,7 @@ class Replicator:
         except CallFailed:
             return False
         if isinstance(reply, Lapsed) and (reply.kind, reply.version) > offered.rank[:2]:
-            return await self._give_up_replaced(offered)
+            return await self._give_up_replaced(offered, holder)
         record: Record | None = None
         if isinstance(reply, Value):
             record = record_in(reply, key, asked_at)
@@ -239,13 +245,19 @@ class Replicator:
             self.store_copy(evolve(record, writer=holder.node_id, writer_subnet=subnet))
         return False
 
-    async def _give_up_replaced(self, record: Record) -> bool:
-        """Give up a record if enough others remember that it was replaced, and that this has expired. Else
-        this node would bring it to those who take their places."""
+    async def _give_up_replaced(self, record: Record, witness: Contact) -> bool:
+        """Give up a record if enough others remember, as this one does, that it was replaced, and that this
+        has expired. Else this node would bring it to those who take their places."""
+        self._contradicted.expire(self._clock.seconds())
+        if witness.node_id in self._contradicted:
+            return False
         compared = await self.compare(record)
+        now = self._clock.seconds()
         is_over = compared.is_over and compared.floor > record.rank[:2]
         if is_over:
-            self._store.lapse(record, compared.floor, self._clock.seconds())
+            self._store.lapse(record, compared.floor, now)
+        else:
+            self._contradicted.add(witness.node_id, now)
         return is_over
 
     def _fetch(

@@ -113,6 +113,15 @@ class CopiesTests(HoldersTestCase):
         self.replicate(7)
         self.assertIn(1, self.holders(self.record_))
 
+    def test_contradicted(self) -> None:
+        """One whose word others do not confirm causes one search, not one for each record."""
+        self.lapse(self.cluster[2])
+        for _ in range(2):
+            searches = self.asked(FindValue)
+            self.replicate(7)
+        self.assertGreater(searches, 1)
+        self.assertEqual(self.asked(FindValue), 1)
+
     def test_large(self) -> None:
         """Large values travel the same way, in both directions."""
         large = self.record(value=bytes(60_000), later=1)
