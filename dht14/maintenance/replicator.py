@@ -38,6 +38,7 @@ from dht14.wire.messages import (
     Reply,
     Stored,
     Value,
+    Wanted,
     fingerprint,
 )
 
@@ -129,20 +130,24 @@ class Replicator:
         return held
 
     async def republish(self, record: Record, replica_candidates: Sequence[Contact], needed: int) -> None:
-        """As `replicate`, but before any of them gets the record, ask the nearest, at least the group,
-        whether it was replaced, and this has expired. If enough remember that, give the record up."""
-        holding = set[Contact]()
+        """As `replicate`. But before one that lacks the record gets it, all of the group are asked: it may
+        have been replaced, and this has expired. If enough remember that, give the record up."""
+        replies = dict[Contact, Reply | None]()
         if record.kind is not Kind.CONTENT:
-            nearest = replica_candidates[: max(needed, GROUP)]
-            offer = offer_of(copy_of(record, self._fingerprint(record), self._clock.seconds()))
-            asked = [self._in_time(self._rpc.ask(c, offer), COPY_TIMEOUT) for c in nearest]
-            replies = dict(zip(nearest, await gatherResults(asked, consumeErrors=True), strict=True))
+            replies = await self._ask_for(record, replica_candidates[:needed])
+            if any(isinstance(reply, Wanted) for reply in replies.values()):
+                replies |= await self._ask_for(record, replica_candidates[needed:GROUP])
             ahead = next((c for c, reply in replies.items() if isinstance(reply, Outranked)), None)
             if ahead is not None and await self._fetch_newer(record, ahead):
                 return
-            holding = {contact for contact, reply in replies.items() if isinstance(reply, Stored)}
-        others = [contact for contact in replica_candidates if contact not in holding]
-        await self.replicate(record, others, needed - len(holding))
+        others = [c for c in replica_candidates if not isinstance(replies.get(c), Stored)]
+        await self.replicate(record, others, needed - (len(replica_candidates) - len(others)))
+
+    async def _ask_for(self, record: Record, contacts: Sequence[Contact]) -> "dict[Contact, Reply | None]":
+        """Offer the record to these contacts, and send its value to none. Return what they answered."""
+        offer = offer_of(copy_of(record, self._fingerprint(record), self._clock.seconds()))
+        asked = [self._in_time(self._rpc.ask(contact, offer), COPY_TIMEOUT) for contact in contacts]
+        return dict(zip(contacts, await gatherResults(asked, consumeErrors=True), strict=True))
 
     async def offer(self, record: Record, contacts: Sequence[Contact]) -> Offered:
         """Offer the record to all these contacts."""
