@@ -1,4 +1,4 @@
-"""Encryption of the data on disk. DESIGN 4.6.
+"""Encryption of the data on disk. docs/storage.md has the formats.
 
 AES-256-GCM-SIV (RFC 8452), not plain GCM: after a snapshot of the disk is restored, or on a copy of it, a
 nonce can repeat. Then GCM would reveal both values and its authentication key; GCM-SIV reveals only whether

@@ -1,5 +1,6 @@
-"""The bytes of an owner's record: an envelope that names and proves its owner, and the payload. DESIGN 2.5.
+"""The bytes of an owner's record: an envelope that names and proves its owner, and the payload.
 
+docs/protocol.md, section 3.1:
 `magic 8 | format u8 | flags u8 | seq u64 | cas u64 | salt length u8 | salt | public key 32 | signature 64 |
 payload`, big-endian. The whole envelope is the value that travels and is stored. This module encodes and
 decodes envelopes; `records.signing` signs and verifies them.

@@ -1,4 +1,4 @@
-"""Results of a PUT, and of a GET that finds no record, as clients receive them. DESIGN 2.3."""
+"""Results of a PUT, and of a GET that finds no record, as clients receive them."""
 
 from enum import IntEnum
 

@@ -1,4 +1,4 @@
-"""A record: one value, its version, and the time at which it expires. DESIGN 4.5.
+"""A record: one value, its version, and the time at which it expires.
 
 Records of three kinds share one total order. The owner, the sequence number and the signature of an owner's
 record are in its value: see `records.envelope`.

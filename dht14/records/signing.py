@@ -1,4 +1,4 @@
-"""Signing owner's records and verifying them: Ed25519 (RFC 8032). DESIGN 2.5, "Owner envelope"."""
+"""Signing owner's records and verifying them: Ed25519 (RFC 8032). docs/protocol.md, section 3.1."""
 
 from functools import lru_cache
 

@@ -1,4 +1,4 @@
-"""A history checker: invocations and responses of all clients, and a verdict on each get. DESIGN 2.4.
+"""A history checker: invocations and responses of all clients, and a verdict on each get.
 
 Each key is a regular register, whatever the replication of its copies: a get returns the newest value that
 was acknowledged before the get was invoked, or a value of a concurrent put, until that expires. A get may or
