@@ -251,10 +251,12 @@ def require_free_space(folder: str) -> None:
 
 def unusable_error(path: str, error: OSError) -> ConfigError:
     """Return the error for a data directory that cannot be used."""
-    is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-    is_file = error.errno in (errno.EEXIST, errno.ENOTDIR)
-    remedy = "make it a folder" if is_file else "let this user write there"
-    remedy = "free space on its disk" if is_full else remedy
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        remedy = "free space on its disk"
+    elif error.errno in (errno.EEXIST, errno.ENOTDIR):
+        remedy = "make it a folder"
+    else:
+        remedy = "let this user write there"
     return ConfigError(
         f"[node] data_dir: {path} cannot be used ({error.strerror}); {remedy}, or give another data_dir"
     )

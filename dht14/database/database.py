@@ -10,7 +10,7 @@ While the database is being opened it queues offers, and readers find nothing.
 
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import lmdb
 from attrs import define, field
@@ -26,6 +26,7 @@ from dht14.database.largest_share import LargestShare
 from dht14.database.limits import SpaceLimits
 from dht14.database.metrics import CommitMetrics
 from dht14.database.opened_records import OpenedRecords
+from dht14.database.slot_states import SlotStates
 from dht14.database.tables import Tables, Usage, growth_of
 from dht14.database.writer_thread import (
     FILE_GONE,
@@ -50,18 +51,9 @@ from dht14.records.store import (
     merged,
     required_copies,
 )
-from dht14.records.version_floors import MAX_FLOORS, NO_FLOOR, Floor, floor_of
+from dht14.records.version_floors import MAX_FLOORS, NO_FLOOR, Floor
 
 T = TypeVar("T")
-
-
-class SlotState(NamedTuple):
-    """The live record of a slot, the entry that a new one would replace, and the floor of what has
-    expired."""
-
-    record: Record | None
-    entry: bytes | None
-    floor: Floor
 
 
 @define(eq=False, kw_only=True)
@@ -105,11 +97,10 @@ class Database:
     _when_open: Callable[[], None] | None = field(default=None, init=False)
     _early: EarlyOffers = field(factory=EarlyOffers, init=False)
     _opened_records: OpenedRecords = field(factory=OpenedRecords, init=False)
+    _slots: SlotStates = field(init=False)
     _eviction: Eviction = field(init=False)
     _admission: Admission = field(init=False)
     _largest_share: LargestShare = field(factory=LargestShare, init=False)
-    lapse: Callable[[Record, Floor, float], None] = field(init=False)
-    """As `LocalStore.lapse`."""
     _sweep_until: float = field(default=0.0, init=False)
     """Records that expired before this time are being dropped; 0: no sweep is under way."""
     _now: float = field(default=0.0, init=False)
@@ -129,10 +120,10 @@ class Database:
             self._writer_thread, min(MAX_BATCH_BYTES, self.limit >> 6), self._batch_written, self._seconds
         )
         self.kept = KeptRecords(self._format, self._commits, self._read, self._may_keep)
+        self._slots = SlotStates(self._format, self._commits, self._read, self._read_record, self._floor_ttl)
         self._eviction = Eviction(
             self._format, self._commits, self._read, self._read_record, self._answers_for, self._floor_ttl
         )
-        self.lapse = self._eviction.lapse
         self._admission = Admission(
             self._own_id, self._space, self._commits, self._eviction, self._health, self._read
         )
@@ -217,7 +208,9 @@ class Database:
         tables = self._tables
         if tables is None:
             return True
-        if not (self._health.file_is_gone or tables.is_at(self._path)):
+        if self._health.file_is_gone:
+            return False
+        if not tables.is_at(self._path):
             self._failed(FILE_GONE)
         return not self._health.file_is_gone
 
@@ -238,7 +231,7 @@ class Database:
 
     def floor(self, key: int, now: float) -> Floor:
         """As `RecordStore.floor`."""
-        return NO_FLOOR if self._tables is None else self._slot_state(self._format.slot(key), now).floor
+        return NO_FLOOR if self._tables is None else self._slots.find(self._format.slot(key), now).floor
 
     def page(self, mark: bytes, now: float) -> Page:
         """As `LocalStore.page`. A mark is the slot of the last record."""
@@ -296,7 +289,7 @@ class Database:
             on_verdict(Verdict(Outcome.REFUSED, 0, Refusal.NO_ROOM))
             return
         slot = self._format.slot(record.key)
-        held = self._slot_state(slot, now)
+        held = self._slots.find(slot, now)
         known, floor = believed(held.record, held.floor, latest)
         verdict = judge(record, known, floor, now)
         if verdict is None:
@@ -315,30 +308,14 @@ class Database:
             verdict = Verdict(Outcome.REFUSED, 0, Refusal.NO_ROOM)
         self._commits.report(slot, on_verdict, verdict)
 
-    def _slot_state(self, slot: bytes, now: float) -> SlotState:
-        """Return what an offered record for this slot is judged against."""
-        pending = self._commits.newest(slot)
-        if pending is not None and pending.record.expires_at > now:
-            return SlotState(pending.record, pending.entry, NO_FLOOR)
-        entry, floor = self._read(
-            lambda txn, tables: (txn.get(slot, db=tables.records), txn.get(slot, db=tables.floors.floors)),
-            (None, None),
-        )
-        lowest = self._format.read_floor(slot, floor, now) if floor is not None else NO_FLOOR
-        # A record that is being dropped is held no more, although it can still be read.
-        is_changing = self._commits.is_changing(slot)
-        replaced = pending.entry if pending is not None else None if is_changing else entry
-        record = self._read_record(slot, entry) if entry is not None else None
-        if record is None or record.expires_at > now:
-            return SlotState(None if is_changing else record, replaced, lowest)
-        if record.expires_at + self._floor_ttl <= now:
-            return SlotState(None, replaced, lowest)  # The sweep has not come to it, but it is forgotten.
-        return SlotState(None, replaced, max(lowest, floor_of(record)))
-
     def _may_keep(self) -> bool:
         return self._tables is not None and not self._health.file_is_gone
 
     # expiry
+
+    def lapse(self, record: Record, floor: Floor, now: float) -> None:
+        """As `LocalStore.lapse`."""
+        self._eviction.lapse(self._format.slot(record.key), record, floor, now)
 
     def expire(self, now: float) -> None:
         """As `RecordStore.expire`: drops one batch now, and the next one whenever a batch was written."""

@@ -85,9 +85,8 @@ class Eviction:
         body = EntryBody(record.key, floor.kind, b"", record.writer, is_brief=record.is_brief)
         return LeftFloor.seal(self._format, slot, EntryHeader(floor.version, forgotten_at), body)
 
-    def lapse(self, record: Record, floor: Floor, now: float) -> None:
-        """As `LocalStore.lapse`."""
-        slot = self._format.slot(record.key)
+    def lapse(self, slot: bytes, record: Record, floor: Floor, now: float) -> None:
+        """Drop the record of a slot if it is still this one, and leave this floor."""
         entry: bytes | None = self._read_snapshot(lambda txn, tables: txn.get(slot, db=tables.records), None)
         if entry is None or self._commits.is_changing(slot) or self._read_record(slot, entry) != record:
             return

@@ -140,8 +140,9 @@ class Replicator:
             ahead = next((c for c, reply in replies.items() if isinstance(reply, Outranked)), None)
             if ahead is not None and await self._fetch_newer(record, ahead):
                 return
-        others = [c for c in replica_candidates if not isinstance(replies.get(c), Stored)]
-        await self.replicate(record, others, needed - (len(replica_candidates) - len(others)))
+        holding = {contact for contact, reply in replies.items() if isinstance(reply, Stored)}
+        others = (contact for contact in replica_candidates if contact not in holding)
+        await self.replicate(record, others, needed - len(holding))
 
     async def _ask_for(self, record: Record, contacts: Sequence[Contact]) -> "dict[Contact, Reply | None]":
         """Offer the record to these contacts, and send its value to none. Return what they answered."""

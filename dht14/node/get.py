@@ -235,9 +235,10 @@ class RecordReader:
         finally:
             race.stop()
         self._distrust(race)
-        own_floor = replies.counted(self._store.floor(key, now)) if self._store is not None else NO_FLOOR
+        own_floor = self._store.floor(key, now) if self._store is not None else NO_FLOOR
+        is_over_here = self._time.believed_floor(own_floor) > rank[:2]
         # What a few say whom nobody can contradict now ends nothing: the others are asked again later.
-        is_over = own_floor > rank[:2] or quorum.is_over(rank, replies.unheard(lookup))
+        is_over = is_over_here or quorum.is_over(rank, replies.unheard(lookup))
         is_doubtful = not is_over and quorum.is_over(rank)
         is_agreed_above = replies.agreed_above(lookup, race.best, race.withdrawn)
         return Comparison(

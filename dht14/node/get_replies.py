@@ -14,7 +14,7 @@ from dht14.node.network_clock import NetworkClock
 from dht14.records.advertised import AdvertisedRecord
 from dht14.records.read_quorum import Rank, ReadQuorum
 from dht14.records.record import Kind, Record
-from dht14.records.version_floors import NO_FLOOR, Floor
+from dht14.records.version_floors import Floor
 from dht14.wire.messages import Lapsed, LargeValue, Nodes, Reply, Value
 
 OWNER_CLAIMS = 3 / 4
@@ -80,12 +80,7 @@ class GetReplies:
 
     def reported_expired(self, floor: Floor, node_id: int) -> None:
         """A node remembers that a record has expired."""
-        self.quorum.reported_expired(self.counted(floor), node_id)
-
-    def counted(self, floor: Floor) -> Floor:
-        """Return a floor, unless it is that of an open record from the future."""
-        is_possible = floor.kind != Kind.OPEN or self._time.may_be_held(floor.version)
-        return floor if is_possible else NO_FLOOR
+        self.quorum.reported_expired(self._time.believed_floor(floor), node_id)
 
     def _record(self, reply: Value) -> Record | None:
         known = self.quorum.copy_in(reply.value, reply.version)

@@ -13,6 +13,7 @@ from attrs import define, evolve, field
 from dht14.bounded import BoundedDict
 from dht14.records.record import Kind, Record, time_of, version_at
 from dht14.records.store import ANY_VERSION
+from dht14.records.version_floors import NO_FLOOR, Floor
 
 ENOUGH_CONTACTS = 2
 """Contacts that have told their time: together with this node they outvote one wrong clock."""
@@ -102,6 +103,10 @@ class NetworkClock:
     def may_be_written(self, version: int) -> bool:
         """Whether a writer with a right clock can have made this version by now."""
         return version <= version_at(self.now() + TOLERANCE)
+
+    def believed_floor(self, floor: Floor) -> Floor:
+        """Return a floor, unless it is that of an open record from the future."""
+        return floor if floor.kind != Kind.OPEN or self.may_be_held(floor.version) else NO_FLOOR
 
     def may_be_held(self, version: int) -> bool:
         """Whether an honest holder can have this version."""

@@ -15,7 +15,7 @@ from dht14.node.resync_state import ResyncState
 from dht14.node.transfers import Transfer, Upload, issue_ticket
 from dht14.records.record import EXPIRY_SLACK, Kind, Record, advertised_rank, is_possible
 from dht14.records.store import Outcome, RecordStore, Refusal, Verdict, conflicting_record
-from dht14.records.version_floors import NO_FLOOR, Floor
+from dht14.records.version_floors import Floor
 from dht14.security.shares import Priority, SharedRateLimiter
 from dht14.security.subnets import Scope, counted_subnet, parties_of
 from dht14.security.tickets import Tickets
@@ -161,7 +161,7 @@ class WriteResponder:
             return
         offered = advertised_rank(offer.key, offer.version, offer.owned, offer.digest)
         if held is None:
-            floor = self._floor(offer.key, now)
+            floor = self._time.believed_floor(self._store.floor(offer.key, now))
             if offered[0] is not Kind.CONTENT and offered[:2] <= floor:
                 respond(Outranked(floor.version, nearer))
             else:
@@ -178,12 +178,6 @@ class WriteResponder:
             self._take(self._record(offer, held.value, writer, now), offer, writer, now, respond)
         else:
             respond(self._wanted(offer, nearer, writer, now))
-
-    def _floor(self, key: int, now: float) -> Floor:
-        """Return the floor of the key, unless it is that of an open record from the future."""
-        assert self._store is not None
-        floor = self._store.floor(key, now)
-        return floor if floor.kind != Kind.OPEN or self._time.may_be_held(floor.version) else NO_FLOOR
 
     def _may_renew(self, writer: Contact, now: float) -> bool:
         is_known = writer.node_id in self._table
