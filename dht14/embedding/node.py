@@ -1,12 +1,14 @@
 """A node in a program on Twisted: `dht14.Node`."""
 
 import os
+import sys
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable
 from functools import partial
 from typing import Any, TypeVar, final
 
 from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.python import threadable
 
 from dht14.app.embedded_settings import embedded_settings
 from dht14.app.options import Role
@@ -71,6 +73,8 @@ class Node:
         self._settings = embedded_settings(data_dir, seeds, p2p, api, options)
         self._has_api = api is not None
         self._given_reactor = reactor
+        self._is_global = False
+        """Whether it runs on Twisted's global reactor."""
         self._service: NodeService | None = None
         """None before the start, and from the beginning of the stop."""
         self._calls: NodeCalls | None = None
@@ -304,6 +308,7 @@ class Node:
         if reactor is None:
             # The program has chosen its reactor before it starts a node, and nothing here did so before.
             from twisted.internet import reactor
+        self._is_global = reactor is sys.modules.get("twisted.internet.reactor")
         self._stopping = None
         steady: Any = SteadyReactor(reactor)
         service = build_node(self._settings, steady, Role.NODE, has_api=self._has_api)
@@ -336,6 +341,11 @@ class Node:
     def _running_service(self) -> NodeService:
         if self._service is None:
             raise RuntimeError("the node does not run: it was not started, or is stopped")
+        if self._is_global and threadable.ioThread is not None and not threadable.isInIOThread():
+            raise RuntimeError(
+                "the node was called in another thread than that of its reactor: use "
+                "reactor.callFromThread, or twisted.internet.threads.blockingCallFromThread"
+            )
         return self._service
 
     def _transfer(self, begin: Callable[[FileLoop], Awaitable[T]]) -> "Deferred[T]":

@@ -1,6 +1,8 @@
 import io
 import os
 import threading
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred, gatherResults
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
+from twisted.internet.threads import blockingCallFromThread, deferToThread
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
@@ -290,6 +293,16 @@ class LifeTests(NodeTestCase):
         await one.stop()
         await twin.start()
         self.assertRaises(ConfigError, self.make, replicaton=3)
+
+    async def test_other_thread(self) -> None:
+        """A call from another thread than that of the reactor is refused; one that is handed over is
+        answered."""
+        one = await self.start()
+        get: Callable[[], Deferred[Any]] = partial(one.get, "greeting")
+        hand_over: Any = blockingCallFromThread
+        with self.assertRaisesRegex(RuntimeError, "another thread"):
+            await deferToThread(one.status)
+        self.assertIsNone(await deferToThread(hand_over, reactor, get))
 
     async def test_api(self) -> None:
         """Clients can only connect where an API was asked for."""
