@@ -201,34 +201,44 @@ class RpcProtocol(DatagramProtocol):
     def _advance_call(self, rpc_id: bytes, now: float) -> None:
         """A deadline of a call has passed: bring the call to its next stage."""
         call = self._pending[rpc_id]
-        address = call.contact.address
         if call.stage is CallStage.PACED:
-            self._begin(rpc_id, call, self._round_trips.call_timeouts(address), now)
+            self._begin(rpc_id, call, self._round_trips.call_timeouts(call.contact.address), now)
         elif call.stage is CallStage.SILENT:
-            del self._pending[rpc_id]
-            call.counters.failed += 1
-            self._spared.forget_failed(address)
-            call.observer.call_failed(call.contact)
+            self._give_up(rpc_id, call)
         elif call.stage is CallStage.SLOW and call.silent_at <= now:
-            call.stage = CallStage.SILENT
-            self._deadlines.add_next(call.sent_at + HARD_TIMEOUT, rpc_id)
-            self._round_trips.fell_silent(address)
-            if call.node_id is not None:
-                self._table.failed(call.contact, now)
-            call.observer.call_silent(call.contact)
-        elif call.stage is CallStage.SENT and now < (
-            has_until := call.sent_at + min(ANSWER_TURNS * self._deadlines.turn, SOFT_TIMEOUT_UNKNOWN)
-        ):
+            self._presume_dead(rpc_id, call, now)
+        elif call.stage is CallStage.SENT and now < (has_until := self._own_delay_until(call)):
             # This process is the slow one: a resend and a stand-in would make it slower still.
             self._deadlines.add_next(has_until, rpc_id)
         else:
-            call.counters.resent += 1
-            self._send_all(self._session.resend(call.target, call.payload, now), address)
-            # If this process was the slow one, the resend still has time for its reply.
-            call.silent_at = max(call.silent_at, now + SOFT_TIMEOUT_UNKNOWN)
-            self._deadlines.add_next(call.silent_at, rpc_id)
-            self._round_trips.was_slow(address)
-            self._mark_slow(call)
+            self._resend(rpc_id, call, now)
+
+    def _own_delay_until(self, call: Call) -> float:
+        """Return until when the missing reply is explained by what this process itself has to do."""
+        return call.sent_at + min(ANSWER_TURNS * self._deadlines.turn, SOFT_TIMEOUT_UNKNOWN)
+
+    def _resend(self, rpc_id: bytes, call: Call, now: float) -> None:
+        call.counters.resent += 1
+        self._send_all(self._session.resend(call.target, call.payload, now), call.contact.address)
+        # If this process was the slow one, the resend still has time for its reply.
+        call.silent_at = max(call.silent_at, now + SOFT_TIMEOUT_UNKNOWN)
+        self._deadlines.add_next(call.silent_at, rpc_id)
+        self._round_trips.was_slow(call.contact.address)
+        self._mark_slow(call)
+
+    def _presume_dead(self, rpc_id: bytes, call: Call, now: float) -> None:
+        call.stage = CallStage.SILENT
+        self._deadlines.add_next(call.sent_at + HARD_TIMEOUT, rpc_id)
+        self._round_trips.fell_silent(call.contact.address)
+        if call.node_id is not None:
+            self._table.failed(call.contact, now)
+        call.observer.call_silent(call.contact)
+
+    def _give_up(self, rpc_id: bytes, call: Call) -> None:
+        del self._pending[rpc_id]
+        call.counters.failed += 1
+        self._spared.forget_failed(call.contact.address)
+        call.observer.call_failed(call.contact)
 
     def _send_spared(self, address: Address, now: float) -> None:
         """Send the calls that were spared: the address answers again."""
