@@ -73,6 +73,8 @@ class Offered:
     """Those that have not answered in time."""
     not_near: Sequence[Contact]
     """Those that know too many nodes nearer to the key. Some of these may be dead, and they find out."""
+    is_replaced: bool
+    """Whether one of them had a greater record, which is here now, or the record turned out to be over."""
 
 
 @define(eq=False)
@@ -120,13 +122,14 @@ class Replicator:
         self._refused_at.pop(node_id, None)
 
     async def replicate(self, record: Record, replica_candidates: Iterable[Contact], needed: int) -> int:
-        """Offer the record to the candidates, in their order, until `needed` of them have it. Return how many
-        do."""
+        """Offer the record to the candidates, in their order, until `needed` of them have it, or it is found
+        to be replaced. Return how many do."""
         # A contact that was found dead meanwhile, with another record, is skipped.
         waiting = (contact for contact in replica_candidates if not self._table.is_suspect(contact.node_id))
-        held = 0
-        while batch := list(islice(waiting, max(needed - held, 0))):
-            held += (await self.offer(record, batch)).held
+        held, is_replaced = 0, False
+        while not is_replaced and (batch := list(islice(waiting, max(needed - held, 0)))):
+            offered = await self.offer(record, batch)
+            held, is_replaced = held + offered.held, offered.is_replaced
         return held
 
     async def republish(self, record: Record, replica_candidates: Sequence[Contact], needed: int) -> None:
@@ -174,10 +177,9 @@ class Replicator:
                     self._refused_at.renew(contact.node_id, self._clock.seconds())
             elif isinstance(reply, Outranked) and reply.version > newest:
                 ahead, newest = contact, reply.version
-        if ahead is not None:
-            await self._fetch_newer(record, ahead)
+        is_replaced = ahead is not None and await self._fetch_newer(record, ahead)
         held = sum(isinstance(reply, Stored | Outranked) for reply in replies)
-        return Offered(held, unheard, not_near)
+        return Offered(held, unheard, not_near, is_replaced)
 
     async def offer_to(self, contact: Contact, record: Record) -> bool:
         """Offer the record to one contact. Return whether the contact has answered, whatever it said."""
@@ -232,8 +234,8 @@ class Replicator:
         self._pinged.discard(node_id)
 
     async def _fetch_newer(self, offered: Record, holder: Contact) -> bool:
-        """Fetch the record of another holder, and store it if it is better than this node's. Where it has
-        expired, return whether the one offered was given up."""
+        """Fetch the record of another holder, and store it if it is better than this node's. Return whether
+        the one offered is replaced: by this one, or by one that has expired."""
         key, asked_at = offered.key, self._clock.seconds()
         try:
             reply = await self._rpc.ask(holder, FindValue(key))
@@ -246,10 +248,11 @@ class Replicator:
             record = record_in(reply, key, asked_at)
         elif isinstance(reply, LargeValue):
             record = await self._fetch(key, holder, reply, asked_at)
-        if record is not None:
-            subnet = counted_subnet(holder.address[0], self._table.subnet_of)
-            self.store_copy(evolve(record, writer=holder.node_id, writer_subnet=subnet))
-        return False
+        if record is None or not self._is_acceptable(record):
+            return False
+        subnet = counted_subnet(holder.address[0], self._table.subnet_of)
+        self.store_copy(evolve(record, writer=holder.node_id, writer_subnet=subnet))
+        return record.rank > offered.rank
 
     async def _give_up_replaced(self, record: Record, witness: Contact) -> bool:
         """Give up a record if enough others remember, as this one does, that it was replaced, and that this
@@ -281,9 +284,12 @@ class Replicator:
         held = self._store.get(record.key, now)
         if held is not None and held.rank == record.rank and not record.outlasts(held):
             return
-        is_believable = record.kind is not Kind.OPEN or self._time.may_be_held(record.version)
-        if not record.is_cached and is_believable and record.is_authentic:
+        if self._is_acceptable(record):
             self._store.offer(record, now, _ignore)
+
+    def _is_acceptable(self, record: Record) -> bool:
+        is_believable = record.kind is not Kind.OPEN or self._time.may_be_held(record.version)
+        return not record.is_cached and is_believable and record.is_authentic
 
 
 def _ignore(verdict: Verdict) -> None:

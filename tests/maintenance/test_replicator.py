@@ -85,6 +85,13 @@ class CopiesTests(HoldersTestCase):
         self.assertEqual(self.holders(newer), [1, 3])
         self.assertEqual(self.asked(FindValue), 1)
 
+    def test_replaced(self) -> None:
+        """A record that another holder has replaced is offered to no more nodes."""
+        newer = evolve(self.record_, value=b"newer", version=self.record_.version + 5)
+        self.give(newer, self.cluster[1])
+        self.finish(self.bring.republish(self.record_, self.bring.replica_candidates(0), 3))
+        self.assertEqual((self.holders(newer), self.holders(self.record_)), ([1, 2], []))
+
     def lapse(self, *peers: Peer) -> Record:
         """Let what replaced the record come to these, and expire there; return it."""
         short = evolve(self.record(value=b"short", later=9), expires_at=self.network.clock.seconds() + 1)
