@@ -10,7 +10,6 @@ subnet limit are not cached: when one of their subnet leaves, the next to answer
 import random
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
-from itertools import islice
 from operator import attrgetter
 
 from attrs import define, field
@@ -34,7 +33,7 @@ from dht14.kademlia.parameters import (
 )
 from dht14.kademlia.ping_order import DISPUTE_SPACING, PingOrder
 from dht14.kademlia.sorted_ids import SortedIds
-from dht14.kademlia.subnet_limits import Subnet, SubnetOf, limit_per_subnet, unlimited
+from dht14.kademlia.subnet_limits import Subnet, SubnetOf, SubnetQuota, unlimited
 
 
 def bucket_capacity(depth: int) -> int:
@@ -217,24 +216,24 @@ class RoutingTable:
         `live_only` leaves out contacts whose last call failed: other nodes must not hear of them from us.
         Without it, those of the last target are remembered: one operation asks for them several times.
         """
-        if not live_only:
-            if count > len(self._known_closest(target)):
-                self._closest = self.revision, target, self._find_closest(target, count, ())
-            return self._closest[2][:count]
-        return self._find_closest(target, count, self._suspects)
-
-    def _known_closest(self, target: int) -> list[Contact]:
-        """Return some of the contacts nearest to `target`, nearest first; none if they are not remembered."""
+        if live_only:
+            return self._find_closest(target, count, self._suspects)
         revision, last, known = self._closest
-        return known if last == target and revision == self.revision else []
+        if revision != self.revision or last != target or len(known) < count:
+            known = self._find_closest(target, count, ())
+            self._closest = self.revision, target, known
+        return known[:count]
 
     def _find_closest(self, target: int, count: int, excluded: Collection[int]) -> list[Contact]:
+        return [entry.contact for entry in self._nearest_entries(target, count, excluded)]
+
+    def _nearest_entries(self, target: int, count: int, excluded: Collection[int]) -> list[Entry]:
         block = self._ids.block_around(target, count + len(excluded))
         block.sort(key=target.__xor__)
         if excluded:
             block = [node_id for node_id in block if node_id not in excluded]
         entries = self._entries
-        return [entries[node_id].contact for node_id in block[:count]]
+        return [entries[node_id] for node_id in block[:count]]
 
     def neighbours(self) -> tuple[Contact, ...]:
         """Return the NEIGHBOURS contacts nearest to this node itself, nearest first. They are remembered:
@@ -257,16 +256,14 @@ class RoutingTable:
         return chosen[:count]
 
     def _find_holders(self, target: int, count: int) -> list[Contact]:
-        known = [contact for contact in self._known_closest(target) if contact.node_id not in self._suspects]
-        chosen = list(islice(limit_per_subnet(known, self.subnet_of), count))
         wanted = count
-        while len(chosen) < count:
-            found = self.closest(target, wanted, live_only=True)
-            chosen = list(islice(limit_per_subnet(found, self.subnet_of), count))
-            if len(found) < wanted:
-                break
+        while True:
+            take_of = SubnetQuota(self.subnet_of).take_of
+            nearest = self._nearest_entries(target, wanted, self._suspects)
+            chosen = [entry.contact for entry in nearest if entry.subnet is None or take_of(entry.subnet)]
+            if len(chosen) >= count or len(nearest) < wanted:
+                return chosen[:count]
             wanted *= 2
-        return chosen
 
     def reported(self, node_id: int, holds_values: bool) -> None:
         """A contact has reported whether it holds values."""
