@@ -193,7 +193,7 @@ class Lookup:
         hopeful, initial, width = 0, 0, self.breadth
         if not self._completed:
             width += self.spares
-        settled = True
+        settled, may_ask = True, self._may_ask()
         # Looked up once: this loop is a tenth of the work of a node that joins.
         take_of, radius = SubnetQuota(self.subnet_of).take_of, self.radius
         unasked, slow, answered = CandidateState.UNASKED, CandidateState.SLOW, CandidateState.ANSWERED
@@ -216,11 +216,12 @@ class Lookup:
             initial += not candidate.hops
             if state is not answered:
                 settled = False
-                if not self._may_ask():
+                if not may_ask:
                     return False  # This one is waited for, and whatever follows cannot be asked now.
                 if state is unasked:
                     self.candidates.asked(candidate)
                     chosen.append(candidate.contact)
+                    may_ask = self._may_ask()
         short = hopeful < width and self.candidates.has_slow
         return settled and not short
 
