@@ -12,15 +12,20 @@ import atexit, os, signal, sys
 MODULE, HANDLER = sys.argv[1:3]
 sys.argv[1:] = sys.argv[3:]
 
+def press():
+    os.kill(os.getpid(), signal.SIGINT)
+    for _ in range(1000):
+        pass  # Python 3.10 looks for signals in loops, not when `os.kill` returns.
+
 class Presser:
     def find_spec(self, name, path=None, target=None):
         if name == MODULE:
-            os.kill(os.getpid(), signal.SIGINT)
+            press()
 
 sys.meta_path.insert(0, Presser())
 signal.signal(signal.SIGINT, getattr(signal, HANDLER))
 if not MODULE:
-    atexit.register(os.kill, os.getpid(), signal.SIGINT)
+    atexit.register(press)
 from dht14.cmd.console import main
 sys.exit(main())
 """
