@@ -2,7 +2,7 @@
 
 from typing import Any, Protocol
 
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -13,9 +13,12 @@ from dht14.net.api.metrics import ApiMetrics
 from dht14.net.api.replies import PutGet, failed, is_success, not_begun, reply_to
 from dht14.net.api.watching import ConnectionWatches
 from dht14.net.log_limiter import LogLimiter
-from dht14.records.receipt import Receipt
+from dht14.records.receipt import NoRecord, Receipt
 from dht14.records.record import Record
 from dht14.wire.api_messages import ApiRequest, Get, GetRecord, PutWithReceipt, WatchKey, encode_success
+
+Result = Record | NoRecord | Receipt
+"""What the node returns: of a GET the record or why there is none, of a PUT the receipt."""
 
 
 class NodeAccess(Protocol):
@@ -38,16 +41,15 @@ class Dispatcher:
         self._address = address
         self._watches = watches
 
-    def begin(self, request: ApiRequest) -> "Deferred[Any]":
-        """Call the node; fires with its result, or fails. Nothing is raised. Counts the outcome, and measures
-        the time."""
+    def begin(self, request: ApiRequest) -> "Result | Deferred[Result]":
+        """Call the node; return its result, or what will fire with it or fails. Nothing is raised. Counts the
+        outcome, and measures the time."""
         began_at = self._access.clock.seconds()
         called = self._call(request)
         if called.called and not isinstance(called.result, (Deferred, Failure)):
-            self._ended(called.result, request, began_at)
-        else:
-            called.addBoth(self._ended, request, began_at)
-        return called
+            result: Result = self._ended(called.result, request, began_at)
+            return result
+        return called.addBoth(self._ended, request, began_at)
 
     def _call(self, request: ApiRequest) -> "Deferred[Any]":
         key = id_from_bytes(request.key)
@@ -72,8 +74,9 @@ class Dispatcher:
             self._access.metrics.put(outcome, seconds)
         return result
 
-    def then_reply(self, called: "Deferred[Any]", request: ApiRequest) -> "Deferred[bytes]":
-        """Make the result of `begin` the reply; an unexpected error is logged and answered with FAILURE."""
+    def then_reply(self, result: "Result | Deferred[Result]", request: ApiRequest) -> "Deferred[bytes]":
+        """Make what `begin` returned the reply; an unexpected error is logged and answered with FAILURE."""
+        called: Deferred[Any] = result if isinstance(result, Deferred) else succeed(result)
         called.addCallback(lambda result: self.reply(request, result))
         return called.addErrback(self._failed, request)
 
