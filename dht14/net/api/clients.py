@@ -12,6 +12,7 @@ from twisted.logger import Logger
 from dht14.net.api.metrics import ApiMetrics
 from dht14.net.api.watch_shares import ConnectionShare, WatchShares
 from dht14.net.log_limiter import LogLimiter
+from dht14.node.timers import cancel_timer
 from dht14.security.rate_limiter import RateLimiter, TokenBucket
 
 Network = IPv4Network | IPv6Network
@@ -90,13 +91,13 @@ class ClientAccount:
         waiting = self._waiting.pop(connection, None)
         if waiting is None:
             self._free_slots += 1
-        elif waiting.active():
-            waiting.cancel()
-        while self._free_slots and self._waiting:
-            first = next(iter(self._waiting))
-            self._waiting.pop(first).cancel()
+        cancel_timer(waiting)
+        # One whose time is over is being cut.
+        in_time = [one for one, timeout in self._waiting.items() if timeout.active()]
+        for one in in_time[: self._free_slots]:
+            self._waiting.pop(one).cancel()
             self._free_slots -= 1
-            first.slot_acquired()
+            one.slot_acquired()
 
     def hold(self, growth: int) -> None:
         """As `Account.hold`."""

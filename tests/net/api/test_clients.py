@@ -129,6 +129,17 @@ class AdmissionTests(ApiTestCase):
         self.hang_up(connection)
         self.assertEqual(self.api.metrics.connections, 3)
 
+    def test_place_comes_free_too_late(self) -> None:
+        """Another one that ends while the rejected one is being cut ends as ever, and its slot is free."""
+        connections = [self.connect()[0] for _ in range(3)]
+        rejected, _ = self.connect()
+        self.clock.advance(SLOT_TIMEOUT)
+        self.hang_up(connections[0])
+        self.hang_up(rejected)
+        self.assertEqual((self.api.metrics.connections, self.api.metrics.left_behind), (2, 0))
+        self.assertTrue(self.connect()[1].reading)
+        self.assertFalse(self.connect()[1].reading)
+
     def test_place_comes_free(self) -> None:
         """It is served when another one ends in time."""
         first, _ = self.connect()
