@@ -31,7 +31,6 @@ class BadFrame(Enum):
     WRONG_SIZE = "wrong size for its type"
     TOO_SMALL = "size below the minimum"
     EMPTY_VALUE = "empty value"
-    VALUE_TOO_LONG = "value too long"
     UNKNOWN_FLAG = "unknown flag"
     TOO_SLOW = "not finished in time"
     OTHER = "other"

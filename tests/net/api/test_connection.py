@@ -396,6 +396,14 @@ class BadFrameTests(ApiTestCase):
         self.assertEqual(fields(events, "client", "reason"), [("127.0.0.1", reason) for reason in reasons])
         self.assertEqual(self.bad_frames(), {BadFrame.UNKNOWN_TYPE: 3, BadFrame.TOO_SMALL: 1})
 
+    def test_each_reason(self) -> None:
+        """There is no reason that cannot be counted, but for texts of a later decoder."""
+        for head in (b"GET ", b"\x00\x25\x02\x8b", b"\0\1", b"\x00\x28\x02\x8a", encode_get(key(1))[:1]):
+            self.connect()[0].dataReceived(head)
+        self.connect()[0].dataReceived(encode_get_record(key(1))[:-1] + b"\2")
+        self.clock.advance(FRAME_TIMEOUT)
+        self.assertEqual(self.bad_frames(), dict.fromkeys(set(BadFrame) - {BadFrame.OTHER}, 1))
+
     def test_log_is_bounded(self) -> None:
         """A flood of bad frames does not flood the log."""
         with capturedLogs() as events:
