@@ -1,8 +1,12 @@
 """Shared pools with a share for each party.
 
 A pool that serves the first to come serves those who come most often. So no party (`subnets.Party`: an id, a
-host, a subnet) gets more than its share of a pool, and known peers come before unknown ones. There are three
-kinds of pools: bytes, which stay taken for long; slots, which can be taken back; and rates.
+host, a subnet) gets more than its share of a pool, and known peers come before unknown ones. Three rules, for
+three kinds of pools:
+
+- bytes, and all else that stays taken for long: `bytes_needed`, a threshold that sinks with what is free;
+- slots, which can be taken back: `SharedSlots`, where the party with most of its share gives way;
+- rates: `SharedRateLimiter`, with parts that are for known senders.
 """
 
 from collections import Counter
@@ -23,18 +27,22 @@ M = TypeVar("M")
 
 
 SCARCE = 0.5
-"""The free part of a pool of bytes below which parties may hold less."""
+"""The free part of a pool below which parties may hold less."""
 
 
 def bytes_needed(held: float, size: int, alpha: float) -> float:
     """Return how many of the `size` bytes of a pool must be free while one party holds `held` bytes.
 
-    A party may hold `alpha` times the free bytes: the dynamic threshold by which switches share a buffer
-    (Choudhury and Hahne, 1998). With alpha 1 a lone party gets half of the pool. But in a switch the queues
-    above a sinking threshold run dry at once, while here bytes stay for a day: parties that come one after
-    the other would each take half of the rest, and ten would leave a thousandth. So below `SCARCE` the
-    threshold sinks with the square of the free bytes: n greedy parties leave about one part in 2 n, and the
-    next party may still have a part of that.
+    It is the inverse of the threshold: how many bytes a party may hold while `free` are free::
+
+        alpha * free                           where free >= SCARCE * size
+        alpha * free * free / (SCARCE * size)  below
+
+    Above it is the dynamic threshold by which switches share a buffer (Choudhury and Hahne, 1998). But in a
+    switch the queues above a sinking threshold run dry at once, while here bytes stay for a day: greedy
+    parties that come one after the other would each take half of the rest, and ten would leave a thousandth.
+    With the square, each takes about 2 * free^2 / size where alpha is 1, so that n leave somewhat more than
+    one part in 2 n: the first four get 50, 19, 9 and 5 % of the pool, and 16 % is left.
     """
     if held > alpha * SCARCE * size:
         return held / alpha
@@ -91,7 +99,10 @@ class SharedSlots(Generic[M]):
                 del self._held[party]
 
     def weight(self, parties: Iterable[Party]) -> float:
-        """Return how much of its share the heaviest of these parties has; 1.0: all of it."""
+        """Return how much of its share the heaviest of these parties has; 1.0: all of it.
+
+        With shares of 2 a host and 4 a subnet, a host with 1 slot in a subnet with 3 weighs 3/4.
+        """
         return max((self._held[party] / self.shares[party[0]] for party in parties), default=0.0)
 
     def to_evict(
@@ -100,12 +111,9 @@ class SharedSlots(Generic[M]):
         candidates: Iterable[M],
         discount: Callable[[M], float] = _no_discount,
     ) -> M | None:
-        """Return the candidate that must make room for a newcomer of these parties; None: the newcomer gets
-        no slot.
-
-        It is the first candidate of the heaviest party. There is none where all are lighter than the
-        newcomer's party already. `discount` is subtracted from the weight of a member.
-        """
+        """Return the candidate that must make room for a newcomer of these parties: the first of those with
+        the greatest `weight`, less their `discount`. None: all are lighter than the newcomer, which gets no
+        slot."""
 
         def weight_of(member: M) -> float:
             return self.weight(self._parties[member]) - discount(member)
@@ -138,7 +146,10 @@ MAX_PARTIES = 16_384
 
 
 class SharedRateLimiter:
-    """Limits a rate, with parts for known senders and a share for each party. A burst is one second of it."""
+    """Limits a rate, with parts for known senders and a share for each party. A burst is one second of it.
+
+    Of 100/s unknown senders get 50/s in any case, proven ones another 25/s, contacts 25/s more.
+    """
 
     def __init__(
         self,

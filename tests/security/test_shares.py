@@ -49,6 +49,11 @@ class BytesTests(SynchronousTestCase):
             self.assertGreater(left, 1_000_000 / (2 * count + 4))
         self.assertGreater(taken_one_after_another(65, 1_000_000, 1.0)[-1], 100)
 
+    def test_four_parties(self) -> None:
+        """The example of `bytes_needed`: what four greedy parties get of a pool, and what is left."""
+        taken = taken_one_after_another(4, 100_000, 1.0)
+        self.assertEqual([round(held / 1_000) for held in [*taken, 100_000 - sum(taken)]], [50, 19, 9, 5, 16])
+
 
 class SharedSlotsTests(SynchronousTestCase):
     """Slots, and which member must give one up."""
@@ -76,6 +81,12 @@ class SharedSlotsTests(SynchronousTestCase):
         self.slots.remove("a1x")
         self.assertTrue(self.slots.has_share_left(self.parties("a1z")))
         self.assertEqual((len(self.slots), list(self.slots)), (3, ["a1y", "a2", "a3"]))
+
+    def test_weight(self) -> None:
+        """The weight of parties is that of the one with most of its share."""
+        self.add("a1", "a2", "a3")
+        self.assertEqual(self.slots.weight(self.parties("a1")), 3 / 4)
+        self.assertEqual(self.slots.weight(self.parties("b1")), 0)
 
     def test_nothing_is_left(self) -> None:
         """Without members nothing is remembered."""
@@ -118,6 +129,13 @@ class RateTests(SynchronousTestCase):
         self.assertEqual(self.take(500, PROVEN), 100 * TIERS[PROVEN] - 1)
         self.assertEqual(self.take(500, CONTACT), 100 * TIERS[CONTACT] - 1)
         self.assertEqual(self.take(500, CONTACT), 0)
+
+    def test_parts(self) -> None:
+        """Each kind of sender has its own part beside those of the kinds below it; and one of each part above
+        it, which would overflow."""
+        for priority, taken in ((UNKNOWN, 50 + 2), (PROVEN, 75 + 1), (CONTACT, 100)):
+            self.setUp()
+            self.assertEqual(self.take(500, priority), taken)
 
     def test_known_leave_unknown_theirs(self) -> None:
         """Known senders first take the part for known senders."""
