@@ -338,7 +338,7 @@ class BulkClient:
         if self._log_limiter.may_log(contact.address, self.reactor.seconds()):
             self.log.warn(
                 "Closing the bulk connection to {host} port {port}: {reason}. Further cases of this peer are "
-                "only counted for a minute.",
+                "only counted until there has been none for a minute.",
                 event="bulk.outgoing_closed",
                 host=contact.address[0],
                 port=contact.address[1],

@@ -333,7 +333,7 @@ class BulkServer(Factory):
         if self._log_limiter.may_log(host, self.clock.seconds()):
             self.log.warn(
                 "Closing a bulk connection from {host}: {reason}. Further cases from there are only counted "
-                "for a minute.",
+                "until there has been none for a minute.",
                 event="bulk.incoming_closed",
                 host=host,
                 reason=reason,
