@@ -5,7 +5,7 @@ from typing import Literal
 
 from attrs import field, frozen
 
-from dht14.client.errors import UNFINISHED, Forged, NotReady, Refused, TimedOut, Unanswered
+from dht14.client.errors import NOT_READY, UNFINISHED, Forged, NotReady, Refused, TimedOut, Unanswered
 from dht14.client.keys import content_key
 from dht14.errors import Malformed
 from dht14.kademlia.keyspace import id_from_bytes
@@ -74,7 +74,11 @@ def receipt_from(reply: ApiReply) -> Receipt:
     if not receipt.acknowledged:
         if receipt.reason is PutReason.UNFINISHED:
             raise TimedOut(UNFINISHED)
-        raise NotReady(_NOT_READY) if receipt.reason is PutReason.NOT_READY else Refused.by(receipt)
+        raise (
+            NotReady(f"the node {NOT_READY}")
+            if receipt.reason is PutReason.NOT_READY
+            else Refused.by(receipt)
+        )
     return Receipt(
         key=reply.key,
         outcome=receipt.outcome,
@@ -103,7 +107,7 @@ def value_from(reply: ApiReply) -> Value | None:
         return Value(value=reply.value, kind="open")
     if isinstance(reply, MissingRecord):
         if reply.reason is NoRecord.NOT_READY:
-            raise NotReady(_NOT_READY)
+            raise NotReady(f"the node {NOT_READY}")
         if reply.reason is NoRecord.UNANSWERED:
             raise Unanswered("the nodes that should know the value did not answer; try again")
     return None
@@ -135,8 +139,3 @@ def _owners_value(reply: FoundRecord | Success, ttl: int | None) -> Value | None
         salt=envelope.salt,
         envelope=reply.value,
     )
-
-
-_NOT_READY = (
-    "the node is not ready: it mines its node id, opens its values or joins; dht14 wait waits until it is"
-)

@@ -5,6 +5,9 @@ from collections.abc import Sequence
 from dht14.errors import Dht14Error
 from dht14.records.receipt import PutReason, Receipt
 
+NOT_READY = "is not ready: it mines its node id, opens its values or joins; dht14 wait waits until it is"
+"""What a node says of itself."""
+
 UNFINISHED = "the node ended before it knew what became of it; it may be stored"
 
 REASONS = {

@@ -4,15 +4,13 @@ It uses a blocking socket and not Twisted: most of the time that a client takes 
 """
 
 import errno
-import hashlib
 import os
-
-from attrs import frozen
 
 from dht14.client.address import format_address
 from dht14.client.blocking import ask_once
 from dht14.client.channel import ANSWER_TIMEOUT
-from dht14.client.errors import NoNode, TimedOut
+from dht14.client.errors import NOT_READY, NoNode, TimedOut
+from dht14.client.keys import content_key
 from dht14.cmd.command_error import NO_NODE, CommandError
 from dht14.kademlia.contact import Address
 from dht14.records.receipt import NoRecord, PutOutcome, PutReason, Receipt
@@ -30,14 +28,8 @@ from dht14.wire.api_messages import (
 _REFUSED = os.strerror(errno.ECONNREFUSED)
 
 
-@frozen
-class Found:
-    """The value that a node found. A node of another VoidPhone reports only the value: the rest is None."""
-
-    value: bytes
-    kind: int | None = None
-    version: int | None = None
-    ttl: int | None = None
+Found = FoundRecord | Success
+"""What a node found. A node of another VoidPhone tells only the value."""
 
 
 def put(address: Address, key: bytes, value: bytes, ttl: int, replication: int) -> Receipt | bool:
@@ -60,18 +52,9 @@ def get(
 
     With `content` only a value whose SHA-256 is the key counts, whichever node is asked.
     """
-    found = _found(address, key, timeout, content)
-    if content and isinstance(found, Found) and hashlib.sha256(found.value).digest() != key:
-        return NoRecord.NOT_FOUND
-    return found
-
-
-def _found(address: Address, key: bytes, timeout: float, content: bool) -> Found | NoRecord:
     reply = ask(address, GetRecord(key, content), timeout)
-    if isinstance(reply, FoundRecord):
-        return Found(reply.value, reply.kind, reply.version, reply.ttl)
-    if isinstance(reply, Success):
-        return Found(reply.value)
+    if isinstance(reply, Found):
+        return reply if not content or content_key(reply.value) == key else NoRecord.NOT_FOUND
     if isinstance(reply, MissingRecord):
         if reply.reason is NoRecord.NOT_READY:
             raise _not_ready_error(address)
@@ -114,10 +97,5 @@ def no_node_error(address: Address, why: str) -> CommandError:
 
 
 def _not_ready_error(address: Address) -> CommandError:
-    return CommandError(
-        NO_NODE,
-        f"the node at {format_address(*address)} is not ready: it mines its node id, opens its values or "
-        "joins; dht14 wait waits until it is",
-        "not_ready",
-        address=format_address(*address),
-    )
+    where = format_address(*address)
+    return CommandError(NO_NODE, f"the node at {where} {NOT_READY}", "not_ready", address=where)

@@ -2,12 +2,12 @@
 
 import argparse
 import errno
-import hashlib
 import os
 import time
 from typing import BinaryIO
 
 from dht14.client.address import format_address
+from dht14.client.keys import content_key
 from dht14.cmd import api_client
 from dht14.cmd.api_client import Found
 from dht14.cmd.command_error import DONE, NOT_DONE, WRONG_USAGE, CommandError
@@ -127,7 +127,7 @@ def run_put(args: argparse.Namespace) -> int:
         key, value = id_to_bytes(envelope.key), envelope.encode()
     else:
         value = payload
-        key = hashlib.sha256(value).digest() if typed_key is None else parse_key(typed_key)
+        key = content_key(value) if typed_key is None else parse_key(typed_key)
     address = api_address(args)
     with notice_if_slow(f"waiting for the node at {format_address(*address)}"):
         receipt = api_client.put(address, key, value, args.ttl, args.replication)

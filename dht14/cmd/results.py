@@ -8,6 +8,7 @@ from dht14.cmd.output import base64_text
 from dht14.cmd.progress import counted
 from dht14.records.envelope import Envelope
 from dht14.records.receipt import NoRecord, PutOutcome, PutReason, Receipt
+from dht14.wire.api_messages import FoundRecord
 
 _MISSING = {
     NoRecord.UNANSWERED: "nodes that should know did not answer; try again",
@@ -78,7 +79,7 @@ def not_found_error(reason: NoRecord) -> CommandError:
 
 def record_fields(found: Found) -> dict[str, object]:
     """Return the JSON fields of a record that was found; none from a node of another VoidPhone."""
-    if found.kind is None:
+    if not isinstance(found, FoundRecord):
         return {}
     return {"kind": KINDS[found.kind], "version": found.version, "expires_in": found.ttl}
 
