@@ -67,12 +67,17 @@ class Method:
 
     respond: Respond
     parameters: frozenset[str] = frozenset()
-    needs_token: bool = False
+    needs_token: bool = field(default=False, kw_only=True)
     """Whether it changes anything, reads a value or names a key."""
-    is_costly: bool = False
+    is_costly: bool = field(default=False, kw_only=True)
     """Whether it asks other nodes: only `MAX_OPERATIONS` at once may."""
-    segments: int = 0
+    segments: int = field(default=0, kw_only=True)
     """Of the path behind the endpoint: one where it ends with a key."""
+
+    @classmethod
+    def of_key(cls, respond: Respond, parameters: frozenset[str] = frozenset()) -> "Method":
+        """Ask other nodes about the key at the end of the path."""
+        return cls(respond, parameters, needs_token=True, is_costly=True, segments=1)
 
 
 class OperationLimit:
@@ -134,12 +139,7 @@ class Endpoint(Resource):
     def _finish(self, result: Answer | Failure, request: Request, method: Method) -> None:
         if method.is_costly:
             self._limit.running -= 1
-        if isinstance(result, Failure):
-            result = first_cause(result)
-            if result.check(CancelledError):
-                return  # The client has gone.
-            result = failure_answer(result, self.log)
-        write(request, result)
+        write_result(request, result, self.log)
 
 
 def header(request: Request, name: bytes) -> str | None:
@@ -215,11 +215,15 @@ def not_started() -> HttpError:
     return HttpError(503, "the node has not started", "See /readyz.", {"Retry-After": "1"})
 
 
-def first_cause(failure: Failure) -> Failure:
-    """Return the failure itself: one of several jobs side by side is wrapped."""
-    while isinstance(failure.value, FirstError):
-        failure = failure.value.subFailure
-    return failure
+def write_result(request: Request, result: Answer | Failure, log: Logger) -> None:
+    """Send an answer, or what a failure means, unless the client has gone."""
+    if isinstance(result, Failure):
+        while isinstance(result.value, FirstError):  # One of several jobs side by side.
+            result = result.value.subFailure
+        if result.check(CancelledError):
+            return
+        result = failure_answer(result, log)
+    write(request, result)
 
 
 def failure_answer(failure: Failure, log: Logger) -> Answer:

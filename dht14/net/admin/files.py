@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from attrs import frozen
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -27,12 +27,12 @@ from dht14.net.admin.endpoint import (
     check_sender,
     check_token,
     error_answer,
-    failure_answer,
     header,
     is_over,
     parameters,
     path_segments,
     write,
+    write_result,
 )
 from dht14.net.admin.refusals import MISSING, REFUSED
 from dht14.net.admin.streams import Flow
@@ -152,17 +152,13 @@ class FileTransfers(Resource):
             }
         )
 
-    def answer_put(self, request: Request, incoming: IncomingFile) -> None:
-        """Answer a PUT whose body is complete, as soon as it is stored."""
-        incoming.stored.addBoth(self._answered, request)
-
     # GET
 
     def render(self, request: Request) -> int:
-        """Begin to send a file, or to answer for one that has come."""
-        incoming = getattr(request, "incoming", None)
+        """Begin to send a file, or answer for one that has come as soon as it is stored."""
+        incoming: IncomingFile | None = getattr(request, "incoming", None)
         if incoming is not None:
-            self.answer_put(request, incoming)
+            incoming.stored.addBoth(lambda result: write_result(request, result, self.log))
             return NOT_DONE_YET
         try:
             self._admit(request)
@@ -227,7 +223,7 @@ class FileTransfers(Resource):
                 request.unregisterProducer()
             request.finish()
         elif not request.startedWriting:
-            self._answered(result, request)
+            write_result(request, result, self.log)
         elif request.channel is not None:
             # The client has the length, and sees that something is missing.
             if not result.check(HttpError):
@@ -247,13 +243,6 @@ class FileTransfers(Resource):
     def _counted(self, result: Any) -> Any:
         self.running -= 1
         return result
-
-    def _answered(self, result: Answer | Failure, request: Request) -> None:
-        if isinstance(result, Failure):
-            if result.check(CancelledError):
-                return
-            result = failure_answer(result, self.log)
-        write(request, result)
 
 
 @frozen

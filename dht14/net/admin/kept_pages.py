@@ -44,9 +44,9 @@ class KeptPages:
         options = frozenset({"ttl", "replication", "by"})
         return {
             "GET": Method(self.page, frozenset({"after", "limit"}), needs_token=True),
-            "POST": Method(self.keep_many, options, True, True),
-            "PUT": Method(self.keep, options | {"version"}, True, True, segments=1),
-            "DELETE": Method(self.unkeep, frozenset({"by"}), True, segments=1),
+            "POST": Method(self.keep_many, options, needs_token=True, is_costly=True),
+            "PUT": Method.of_key(self.keep, options | {"version"}),
+            "DELETE": Method(self.unkeep, frozenset({"by"}), needs_token=True, segments=1),
         }
 
     async def page(self, call: AdminCall) -> Answer:

@@ -55,13 +55,13 @@ class Pages:
             "v1/table": {"GET": Method(self.table)},
             "v1/records": {"GET": Method(self.records, frozenset({"after", "limit"}), needs_token=True)},
             "v1/values": {
-                "GET": Method(self.get_value, frozenset({"content"}), True, True, segments=1),
-                "PUT": Method(self.put_value, frozenset({"ttl", "replication"}), True, True, segments=1),
-                "DELETE": Method(self.delete_value, frozenset(), True, True, segments=1),
+                "GET": Method.of_key(self.get_value, frozenset({"content"})),
+                "PUT": Method.of_key(self.put_value, frozenset({"ttl", "replication"})),
+                "DELETE": Method.of_key(self.delete_value),
             },
             "v1/kept": KeptPages(self._view.keeping, self._parse_key).methods(),
-            "v1/locate": {"GET": Method(self.locate, frozenset(), True, True, segments=1)},
-            "v1/trace": {"GET": Method(self.trace, frozenset(), True, True, segments=1)},
+            "v1/locate": {"GET": Method.of_key(self.locate)},
+            "v1/trace": {"GET": Method.of_key(self.trace)},
             "v1/loglevel": {"POST": Method(self.log_level, frozenset({"level"}), needs_token=True)},
         }
 

@@ -1,6 +1,5 @@
 """A running node as the place where the pieces of files are put and found."""
 
-import hashlib
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
@@ -9,7 +8,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
 from dht14.files.content_store import Copies, FoundValue, Hope, StoreTrouble, ValueKind
-from dht14.kademlia.keyspace import id_from_bytes
+from dht14.kademlia.keyspace import hash_id, id_from_bytes
 from dht14.net.admin.view import NodeView
 from dht14.node.concurrency import DeferredJob
 from dht14.records.envelope import decode
@@ -56,8 +55,7 @@ class ViewStore:
 
     async def put(self, value: bytes) -> Copies:
         """As `ContentStore`."""
-        key = id_from_bytes(hashlib.sha256(value).digest())
-        receipt = await self._view.put(key, value, self._ttl, self._replication)
+        receipt = await self._view.put(hash_id(value), value, self._ttl, self._replication)
         if receipt.outcome is PutOutcome.NOT_STORED:
             hope = _HOPES.get(receipt.reason, Hope.NONE)
             raise StoreTrouble(f"not stored: {receipt.reason.name.lower()}", hope) from NotStored(receipt)
