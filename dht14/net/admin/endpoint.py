@@ -87,11 +87,27 @@ class OperationLimit:
         self.running = 0
 
 
-class Endpoint(Resource):
-    """An endpoint with its verbs."""
+class AdminResource(Resource):
+    """A resource that answers later, or refuses at once by raising `HttpError`."""
 
     log = Logger()
     isLeaf = True
+
+    def render(self, request: Request) -> int:
+        """Answer the request."""
+        try:
+            self.respond(request)
+        except HttpError as refused:
+            write(request, error_answer(refused))
+        return NOT_DONE_YET
+
+    def respond(self, request: Request) -> None:
+        """Check the request and begin to answer it. Raises `HttpError`."""
+        raise NotImplementedError
+
+
+class Endpoint(AdminResource):
+    """An endpoint with its verbs."""
 
     def __init__(self, methods: Mapping[str, Method], rules: AccessRules, limit: OperationLimit) -> None:
         super().__init__()
@@ -101,19 +117,14 @@ class Endpoint(Resource):
         self._rules = rules
         self._limit = limit
 
-    def render(self, request: Request) -> int:
-        """Answer the request, at once or later."""
-        try:
-            method, call = self._admit(request)
-        except HttpError as refused:
-            write(request, error_answer(refused))
-            return NOT_DONE_YET
+    def respond(self, request: Request) -> None:
+        """As `AdminResource.respond`."""
+        method, call = self._admit(request)
         if method.is_costly:
             self._limit.running += 1
         running = Deferred.fromCoroutine(method.respond(call))
         request.notifyFinish().addErrback(lambda _: running.cancel())
         running.addBoth(self._finish, request, method)
-        return NOT_DONE_YET
 
     def _admit(self, request: Request) -> tuple[Method, AdminCall]:
         """Check the request, cheapest first. Raises `HttpError`."""

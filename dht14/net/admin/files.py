@@ -9,10 +9,8 @@ from urllib.parse import parse_qs
 from attrs import frozen
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
-from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.web.resource import Resource
-from twisted.web.server import NOT_DONE_YET, Request
+from twisted.web.server import Request
 
 from dht14.files.address import format_address, parse_address
 from dht14.files.content_store import Missing, NoManifest, TransferFailed
@@ -22,16 +20,15 @@ from dht14.files.upload import FileUpload
 from dht14.net.admin.access import AccessRules
 from dht14.net.admin.asked import asked_storage
 from dht14.net.admin.endpoint import (
+    AdminResource,
     Answer,
     HttpError,
     check_sender,
     check_token,
-    error_answer,
     header,
     is_over,
     parameters,
     path_segments,
-    write,
     write_result,
 )
 from dht14.net.admin.refusals import MISSING, REFUSED
@@ -104,11 +101,8 @@ class IncomingFile:
             awaited.callback(None)
 
 
-class FileTransfers(Resource):
+class FileTransfers(AdminResource):
     """The files that come and go through the admin surface."""
-
-    log = Logger()
-    isLeaf = True
 
     def __init__(self, view: NodeView, rules: AccessRules, clock: IReactorTime) -> None:
         super().__init__()
@@ -154,30 +148,23 @@ class FileTransfers(Resource):
 
     # GET
 
-    def render(self, request: Request) -> int:
+    def respond(self, request: Request) -> None:
         """Begin to send a file, or answer for one that has come as soon as it is stored."""
         incoming: IncomingFile | None = getattr(request, "incoming", None)
         if incoming is not None:
             incoming.stored.addBoth(lambda result: write_result(request, result, self.log))
-            return NOT_DONE_YET
-        try:
-            self._admit(request)
-            if request.method not in (b"GET", b"HEAD"):
-                raise HttpError(
-                    405, "only GET and PUT are possible here", headers={"Allow": "GET, HEAD, PUT"}
-                )
-            key = self._key(request)
-            parameters(request, frozenset())
-        except HttpError as refused:
-            write(request, error_answer(refused))
-            return NOT_DONE_YET
+            return
+        self._admit(request)
+        if request.method not in (b"GET", b"HEAD"):
+            raise HttpError(405, "only GET and PUT are possible here", headers={"Allow": "GET, HEAD, PUT"})
+        key = self._key(request)
+        parameters(request, frozenset())
         self.running += 1
         flow = Flow(request, self._clock)
         sending = Deferred.fromCoroutine(self._send(request, key, flow))
         request.notifyFinish().addErrback(lambda _: sending.cancel())
         sending.addBoth(self._counted)
         sending.addBoth(self._sent, request, flow)
-        return NOT_DONE_YET
 
     def _key(self, request: Request) -> bytes:
         (text,) = path_segments(request, 1)

@@ -10,12 +10,13 @@ from twisted.python.failure import Failure
 from twisted.web.http import RESPONSES
 from twisted.web.http import Request as HttpRequest
 from twisted.web.resource import Resource
-from twisted.web.server import NOT_DONE_YET, Request, Site
+from twisted.web.server import Request, Site
 
 from dht14.kademlia.parameters import MAX_VALUE
 from dht14.net.admin.access import AccessRules
 from dht14.net.admin.asked import ParseKey
 from dht14.net.admin.endpoint import (
+    AdminResource,
     Answer,
     Endpoint,
     HttpError,
@@ -24,7 +25,6 @@ from dht14.net.admin.endpoint import (
     error_answer,
     failure_answer,
     no_such_page,
-    write,
 )
 from dht14.net.admin.exposition import Exposition, Samples
 from dht14.net.admin.files import FileTransfers, IncomingFile
@@ -171,8 +171,10 @@ class _LimitedRequest(Request):
         channel.transport.loseConnection()
 
 
-class _Branch(Resource):
+class _Branch(AdminResource):
     """A path with others below it, and no page of its own."""
+
+    isLeaf = False
 
     def __init__(self, rules: AccessRules) -> None:
         super().__init__()
@@ -182,14 +184,10 @@ class _Branch(Resource):
         """Find no page."""
         return self
 
-    def render(self, request: Request) -> int:
-        """Answer that there is no page."""
-        try:
-            check_sender(request, self._rules)
-            raise no_such_page()
-        except HttpError as refused:
-            write(request, error_answer(refused))
-        return NOT_DONE_YET
+    def respond(self, request: Request) -> None:
+        """Refuse: there is no page."""
+        check_sender(request, self._rules)
+        raise no_such_page()
 
 
 def _tree(parts: AdminParts, rules: AccessRules, files: FileTransfers) -> Resource:

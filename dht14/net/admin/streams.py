@@ -4,21 +4,18 @@ from collections.abc import AsyncGenerator, Mapping
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
-from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.web.resource import Resource
-from twisted.web.server import NOT_DONE_YET, Request
+from twisted.web.server import Request
 from zope.interface import implementer
 
 from dht14.net.admin.access import AccessRules
 from dht14.net.admin.endpoint import (
+    AdminResource,
     HttpError,
     check_sender,
     check_token,
-    error_answer,
     is_over,
     parameters,
-    write,
 )
 from dht14.net.admin.view import NodeView
 from dht14.node.timers import cancel_timer
@@ -106,11 +103,9 @@ class StreamHeartbeat:
         cancel_timer(self._next)
 
 
-class EventStream(Resource):
+class EventStream(AdminResource):
     """`/v1/events`: what happens in the node, as it happens. Subclasses are streams of other events."""
 
-    log = Logger()
-    isLeaf = True
     why_token = "Events name keys."
     parameters: frozenset[str] = frozenset()
     max_listeners = MAX_LISTENERS
@@ -123,13 +118,9 @@ class EventStream(Resource):
         self._clock = clock
         self.listeners = 0
 
-    def render(self, request: Request) -> int:
+    def respond(self, request: Request) -> None:
         """Begin to send events."""
-        try:
-            events = self._admit(request)
-        except HttpError as refused:
-            write(request, error_answer(refused))
-            return NOT_DONE_YET
+        events = self._admit(request)
         self.listeners += 1
         request.setHeader(b"Content-Type", b"text/event-stream")
         request.setHeader(b"Cache-Control", b"no-store")
@@ -143,7 +134,6 @@ class EventStream(Resource):
         sending = Deferred.fromCoroutine(_send(request, flow, events))
         request.notifyFinish().addErrback(lambda _: sending.cancel())
         sending.addBoth(self._ended, request, flow, heartbeat, events)
-        return NOT_DONE_YET
 
     def _admit(self, request: Request) -> Events:
         """Check the request and return its events. Raises `HttpError`."""
