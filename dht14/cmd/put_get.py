@@ -208,7 +208,7 @@ def _verdict(found: Found | NoRecord, value: bytes | NoRecord) -> dict[str, obje
     """Return the JSON fields that say whether a value was found."""
     if isinstance(value, NoRecord):
         return {"found": False, "error": value.name.lower()}
-    return {"found": True} | (record_fields(found) if isinstance(found, Found) else {})
+    return {"found": True} | record_fields(found)
 
 
 def _get_file(args: argparse.Namespace, key: bytes) -> int:

@@ -77,7 +77,7 @@ def not_found_error(reason: NoRecord) -> CommandError:
     return CommandError(NOT_DONE, f"not found: {why}" if why else "not found", reason.name.lower())
 
 
-def record_fields(found: Found) -> dict[str, object]:
+def record_fields(found: Found | NoRecord) -> dict[str, object]:
     """Return the JSON fields of a record that was found; none from a node of another VoidPhone."""
     if not isinstance(found, FoundRecord):
         return {}

@@ -1,12 +1,9 @@
 """Shared pools with a share for each party.
 
 A pool that serves the first to come serves those who come most often. So no party (`subnets.Party`: an id, a
-host, a subnet) gets more than its share of a pool, and known peers come before unknown ones. Three rules, for
-three kinds of pools:
-
-- bytes, and all else that stays taken for long: `bytes_needed`, a threshold that sinks with what is free;
-- slots, which can be taken back: `SharedSlots`, where the party with most of its share gives way;
-- rates: `SharedRateLimiter`, with parts that are for known senders.
+host, a subnet) gets more than its share of a pool, and known peers come before unknown ones. There are three
+kinds of pools: bytes, and whatever else stays taken for long (`bytes_needed`); slots, which can be taken back
+(`SharedSlots`); and rates (`SharedRateLimiter`).
 """
 
 from collections import Counter
@@ -99,10 +96,8 @@ class SharedSlots(Generic[M]):
                 del self._held[party]
 
     def weight(self, parties: Iterable[Party]) -> float:
-        """Return how much of its share the heaviest of these parties has; 1.0: all of it.
-
-        With shares of 2 a host and 4 a subnet, a host with 1 slot in a subnet with 3 weighs 3/4.
-        """
+        """Return how much of its share the heaviest of these parties has; 1.0: all of it. A host with 1 slot
+        of its 2, in a subnet with 3 of 4, weighs 3/4."""
         return max((self._held[party] / self.shares[party[0]] for party in parties), default=0.0)
 
     def to_evict(
@@ -146,10 +141,8 @@ MAX_PARTIES = 16_384
 
 
 class SharedRateLimiter:
-    """Limits a rate, with parts for known senders and a share for each party. A burst is one second of it.
-
-    Of 100/s unknown senders get 50/s in any case, proven ones another 25/s, contacts 25/s more.
-    """
+    """Limits a rate, with parts for known senders and a share for each party. A burst is one second of it. Of
+    100/s the first 50 are for everybody, 25 for proven senders and contacts, and 25 for contacts alone."""
 
     def __init__(
         self,

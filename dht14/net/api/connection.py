@@ -49,7 +49,7 @@ class ApiPhase(Enum):
         phase     since             requests it begins         it sends       once all is answered
         OPEN      it was made       all that come              replies, news  waits for more
         ENDING    end of stream     all that came              replies        closes: CLOSED
-        ENDING    `stop`            those waiting for a key    replies        closes: CLOSED
+        ENDING    stopped           those waiting for a key    replies        closes: CLOSED
         REFUSING  a bad frame       those waiting for a key    replies        lingering close: CLOSED
         CLOSED    its last reply    none; discards bytes       nothing        waits for the client to go
         GONE      the client went   only PUTs that came        nothing        tells its account: DONE
