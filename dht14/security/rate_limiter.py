@@ -6,6 +6,9 @@ from typing import Protocol
 from dht14.bounded import BoundedDict
 from dht14.security.subnets import host_of, is_private
 
+MIN_WAIT = 1e-6
+"""Seconds. Where a rounding error is missing, `now` plus the exact wait is `now`: a loop would never end."""
+
 
 class Bucket(Protocol):
     """Allows or refuses one more action of a source."""
@@ -40,7 +43,8 @@ class TokenBucket:
         if not self._rate:
             return 0.0
         self._refill(now)
-        return max(0.0, (min(tokens, self._burst) - self._tokens) / self._rate)
+        missing = min(tokens, self._burst) - self._tokens
+        return max(missing / self._rate, MIN_WAIT) if missing > 0 else 0.0
 
     def has(self, now: float) -> bool:
         """Return whether there is a token."""

@@ -31,6 +31,18 @@ class TokenBucketTests(SynchronousTestCase):
         self.assertEqual(bucket.wait(0.0, tokens=1000), 2.0)
         self.assertEqual(bucket.wait(0.25), 0.0)
 
+    def test_wait_ends(self) -> None:
+        """After one wait, or another one for its rounding error, there is a token: whatever the clock shows,
+        it moves."""
+        for rate in (3.0, 10.0, 1000.0):
+            now = 1_700_000_000.1
+            bucket = TokenBucket(rate, 1, now)
+            for _ in range(1000):
+                self.assertTrue(bucket.take(now))
+                for _ in range(2):
+                    now += bucket.wait(now)
+                self.assertEqual(bucket.wait(now), 0.0)
+
     def test_off(self) -> None:
         """With rate 0 there is no limit."""
         bucket = TokenBucket(0, 1, now=0.0)
