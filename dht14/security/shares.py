@@ -35,8 +35,8 @@ def bytes_needed(held: float, size: int, alpha: float) -> float:
         alpha * free                           where free >= SCARCE * size
         alpha * free * free / (SCARCE * size)  below
 
-    Above it is the dynamic threshold by which switches share a buffer (Choudhury and Hahne, 1998). But in a
-    switch the queues above a sinking threshold run dry at once, while here bytes stay for a day: greedy
+    The first line is the dynamic threshold by which switches share a buffer (Choudhury and Hahne, 1998). But
+    in a switch the queues above a sinking threshold run dry at once, while here bytes stay for a day: greedy
     parties that come one after the other would each take half of the rest, and ten would leave a thousandth.
     With the square, each takes about 2 * free^2 / size where alpha is 1, so that n leave somewhat more than
     one part in 2 n: the first four get 50, 19, 9 and 5 % of the pool, and 16 % is left.
