@@ -53,6 +53,10 @@ MAX_BYTES_COMPARED = MAX_VALUE
 """Bytes of values that this node reads for one INVENTORY, about: as many as for one FIND_VALUE. The rest must
 be offered one by one."""
 
+SLACK_SHARE = 0.2
+"""A copy that lives longer by less than this share of what it has left, and by less than `EXPIRY_SLACK`, is
+the same copy. A renewal adds 0.4 of a life at least: so one of a few seconds is renewed, too."""
+
 MAX_CACHE_TTL = 3_600.0
 """Seconds for which a cached copy lives at most: at the nearest node that need not hold the record."""
 
@@ -270,7 +274,7 @@ class WriteResponder:
 def _adds_to(held: Record, ttl_ms: int, replication: int, now: float, is_copy: bool = True) -> bool:
     """Return whether a copy of the record held lives longer than it, or asks for more holders. What a client
     puts again lives for exactly as long as the client is told."""
-    slack = EXPIRY_SLACK if is_copy else 0.0
+    slack = min(EXPIRY_SLACK, SLACK_SHARE * ttl_ms / 1000) if is_copy else 0.0
     outlives = ttl_ms > held.remaining_ms(now) + 1000 * slack
     return outlives or replication > held.replication
 

@@ -63,6 +63,15 @@ class RenewTests(RenewTestCase):
         self.assertIsInstance(self.renew(record), Renewed)
         self.assertTrue(all(self.remaining(peer) > 0.99 * TTL for peer in self.peers[:8]))
 
+    def test_large_and_brief(self) -> None:
+        """So is one that lives a few seconds: what it gains is no delay of the network."""
+        for ttl in (5, 8, 12):
+            value = b"%05d" % ttl * 1_000
+            record = self.written(value, ttl=ttl)
+            self.network.wait(0.4 * ttl)
+            self.assertIsInstance(self.renew(record, ttl), Renewed)
+            self.assertTrue(all(self.remaining(peer) > 0.95 * ttl for peer in self.peers[:8]), ttl)
+
     def test_lost(self) -> None:
         """A record that all holders have lost is stored again, with its version."""
         record = Record(
