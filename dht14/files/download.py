@@ -52,14 +52,13 @@ async def find_tree(store: ContentStore, key: bytes) -> FileTree:
         found = await try_often(store, lambda: store.find(key, False))
         if found is not None and found.kind is ValueKind.OWNER:
             key = decode_link(found.value)
-        if found is None:
-            # Rather a wrong address than holders that are late: a second look is enough, without pauses.
+            found = await try_often(store, lambda: _find_content(store, key))
+        elif found is None or found.kind is ValueKind.OPEN:
+            # An open value may stand in front of content where few of its holders answer. But the address is
+            # rather wrong than its holders late: a second look is enough, without pauses.
             found = await try_often(store, lambda: store.find(key, True))
             if found is None:
                 raise Missing
-        elif found.kind is not ValueKind.CONTENT:
-            # Another value may stand in front of content where few of its holders answer.
-            found = await try_often(store, lambda: _find_content(store, key))
         return FileTree(key, decode_root(found.value), found.expires_in)
     except Malformed as flaw:
         raise NoManifest(str(flaw)) from None

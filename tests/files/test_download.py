@@ -73,6 +73,7 @@ class FindTests(SynchronousTestCase):
         self.store.values[OWNER_KEY] = encode_link(self.key)
         self.store.kinds[OWNER_KEY] = ValueKind.OPEN
         self.assertRaises(Missing, tree_of, self.store, OWNER_KEY)
+        self.assertEqual(self.store.pauses, [])
 
 
 class FetchTests(SynchronousTestCase):
