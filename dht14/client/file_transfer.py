@@ -27,6 +27,7 @@ from dht14.files.content_store import Missing, NoManifest, StoreTrouble, Transfe
 from dht14.files.download import FileTree, fetch, find_tree, list_keys, list_pieces
 from dht14.files.manifest import PIECE_BYTES
 from dht14.files.upload import FileUpload, UploadProgress
+from dht14.kademlia.parameters import GROUP
 
 
 def _ignore(progress: FileProgress) -> None:
@@ -55,8 +56,9 @@ async def put_file(
         check_salt(salt)
     with _opened(source, "rb") as file:
         total = _size_of(file)
+        store = ClientStore(client, loop, ttl, replication)
         upload = FileUpload(
-            ClientStore(client, loop, ttl, replication), lambda now: report(_upload_progress(now, total))
+            store, lambda now: report(_upload_progress(now, total)), reuses=replication <= GROUP
         )
         try:
             key = await upload.run(_read_pieces(file, loop))

@@ -65,6 +65,9 @@ class FileUpload:
 
     _store: ContentStore
     _report: Callable[[UploadProgress], None]
+    _reuses: bool = True
+    """Whether pieces that are found stay as they are. Not where more copies are asked for than all records
+    have: nobody says how many these have."""
     progress: UploadProgress = field(factory=UploadProgress, init=False)
     _tree: TreeBuilder = field(factory=TreeBuilder, init=False)
     _root: bytes = field(default=b"", init=False)
@@ -107,7 +110,7 @@ class FileUpload:
         copies = await try_often(self._store, lambda: self._store.put(piece))
         found = await try_often(self._store, lambda: self._store.find(key, True))
         lifetime = found.expires_in if found is not None else None
-        self._looks_first = lifetime is not None
+        self._looks_first = self._reuses and lifetime is not None
         self.progress = evolve(self.progress, copies=copies.stored, wanted=copies.wanted, lifetime=lifetime)
         self._report(self.progress)
         return _done(_Stored(piece, True, copies))

@@ -65,6 +65,16 @@ class FileCases(BothClients):
         self.assertEqual(self.target.read_bytes(), CONTENT)
         self.assertFalse(self.part.exists())
 
+    def test_more_copies(self) -> None:
+        """All pieces are stored again where more copies are wanted than the five that each one has."""
+        node = self.node()
+        self.store(node)
+        for replication, is_again in ((5, False), (6, True)):
+            node.requests.clear()
+            self.connect(node).put_file(self.source, replication=replication)
+            puts = {put.key for put in node.requests if isinstance(put, Put)}
+            self.assertEqual(piece(1) in puts, is_again)
+
     def test_open_files(self) -> None:
         """An open file is read from where it stands to its end, and written in order."""
         client = self.connect(self.node())

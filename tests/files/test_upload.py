@@ -99,6 +99,14 @@ class UploadTests(SynchronousTestCase):
         self.assertEqual(store.puts[-1], key)
         self.assertEqual(set(store.puts[1:-1]), {sha256(piece) for piece in pieces[-WINDOW:]})
 
+    def test_more_copies(self) -> None:
+        """Where more copies are asked for than all pieces have, those that are there are stored again."""
+        store, pieces = MemoryStore(), pieces_of(100)
+        self.put(store, pieces)
+        store.puts.clear()
+        asyncio.run(FileUpload(store, lambda _: None, reuses=False).run(one_by_one(pieces)))
+        self.assertLessEqual(set(map(sha256, pieces)), set(store.puts))
+
     def test_lapsing_pieces(self) -> None:
         """A piece that expires before the others is stored again."""
         pieces = pieces_of(60)
