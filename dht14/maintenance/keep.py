@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from attrs import define, evolve, field
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from dht14.errors import Malformed
@@ -11,7 +12,16 @@ from dht14.maintenance.kept_renewals import KeptRenewals
 from dht14.maintenance.metrics import KeptMetrics
 from dht14.node.node import Node
 from dht14.node.policy import Policy
-from dht14.records.kept import KeepRefusal, KeptBy, KeptEntry, KeptList, KeptPage, page_of, phase_of
+from dht14.records.kept import (
+    KeepRefusal,
+    KeptBy,
+    KeptEntry,
+    KeptList,
+    KeptPage,
+    KeptState,
+    page_of,
+    phase_of,
+)
 from dht14.records.record import Kind, Record, proven
 
 
@@ -37,6 +47,7 @@ class Keeper:
         self.renewals = KeptRenewals(
             self._node, self._kept, self._changes, self._policy, self._clock, self._is_joined, self.metrics
         )
+        self._node.call_for_stored(self.put_again)
 
     async def keep(
         self,
@@ -85,12 +96,35 @@ class Keeper:
             return KeepRefusal.NOT_READY
         if not self._changes.fits(entry):
             return KeepRefusal.LIST_FULL
+        value: bytes | None = record.value
         if (held := self._changes.held(record.key)) is not None:
             entry = evolve(entry, by=entry.by | held.by)
-        if not await self._changes.put(entry, record.value):
+            if held.is_later(entry, now):  # Another client has kept it since this one has put.
+                later, value = evolve(held, ttl=ttl, replication=copies, by=entry.by), None
+                entry = later.due_soon(now)
+        if not await self._changes.put(entry, value):
             return KeepRefusal.NOT_READY
         self.renewals.entry_written(entry)
         return entry
+
+    def put_again(self, record: Record) -> "Deferred[bool] | None":
+        """Renew this record, which a client of this node has put, in place of an earlier one of the list,
+        with the time to live and the copies of that. Fires with whether it is on disk; None: nothing changes.
+
+        Otherwise the key would be lost: the earlier value must not come back, and nothing renews this one.
+        """
+        held = self._changes.held(record.key)
+        if held is None or held.state is not KeptState.RENEWED or record.is_tombstone:
+            return None
+        if held.kind is not record.kind or held.version >= record.version:
+            return None
+        now = self._clock.seconds()
+        entry = held.put_again(record, now, phase_of(record.key, self._node.own_id))
+        if not self._changes.fits(entry):
+            return None
+        written = self._changes.put(entry, record.value if entry.digest != held.digest else None)
+        self.renewals.entry_written(entry)
+        return written
 
     async def unkeep(self, key: int, by: KeptBy = KeptBy.KEY) -> KeptBy | KeepRefusal | None:
         """Let go of what keeps a value. Return what still does: nothing, and it has left the list and will

@@ -17,7 +17,7 @@ from dht14.node.inspector import Inspector
 from dht14.node.lookups import Lookups
 from dht14.node.metrics import PutMetrics
 from dht14.node.ports import KeyWatch, Rpc
-from dht14.node.put import RecordWriter
+from dht14.node.put import OnStored, RecordWriter
 from dht14.node.renew import RecordRenewer
 from dht14.node.watched_key import OnChange
 from dht14.node.watches import Watches
@@ -77,6 +77,10 @@ class Node:
         """Call `on_missed` with each record that is stored, and each contact that should hold it and did not
         answer."""
         self._writer.holders.on_missed = on_missed
+
+    def call_for_stored(self, on_stored: OnStored) -> None:
+        """Call `on_stored` with each record that a client has put, and that is stored."""
+        self._writer.on_stored = on_stored
 
     def renewer(self) -> RecordRenewer:
         """Return what renews records of others, or of this node, without changing them."""

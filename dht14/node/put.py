@@ -5,7 +5,11 @@ when two conditions hold: as many holders as asked for have it on disk, or all t
 reached; and most of the group are among them. Then every later read sees it.
 """
 
+from collections.abc import Callable
+from contextlib import suppress
+
 from attrs import define, evolve, field
+from twisted.internet.defer import Deferred, TimeoutError
 from twisted.logger import Logger
 
 from dht14.errors import Malformed
@@ -36,6 +40,9 @@ LOG_INTERVAL = 60.0
 """Seconds between two log lines about puts that fail for the same reason."""
 
 
+OnStored = Callable[[Record], "Deferred[bool] | None"]
+
+
 @define(eq=False)
 class RecordWriter:
     """The puts of one node."""
@@ -49,6 +56,8 @@ class RecordWriter:
     """Where its records go."""
     _versions: VersionChoice
     metrics: PutMetrics = field(factory=PutMetrics, init=False)
+    on_stored: OnStored = field(default=lambda record: None, init=False)
+    """Called with each record that is stored, as its client put it. The receipt waits for what it returns."""
     _concurrency: ConcurrencyLimit = field(init=False)
     _logged_at: dict[PutReason, float] = field(factory=dict, init=False)
     """When a failure for each reason was last logged."""
@@ -58,15 +67,26 @@ class RecordWriter:
 
     async def put(self, key: int, value: bytes, ttl: int, replication: int, timeout: float) -> Receipt:
         """Store a value within `timeout` seconds. The policy bounds `ttl` (seconds) and `replication`."""
-        wanted = self._policy.copies(replication)
-        deadline = self._lookups.clock.seconds() + timeout
+        wanted, ttl = self._policy.copies(replication), self._policy.ttl(ttl)
+        now = self._lookups.clock.seconds()
+        deadline = now + timeout
         await self._concurrency.acquire()
         try:
-            receipt = await self._put(key, value, self._policy.ttl(ttl), wanted, deadline)
+            receipt = await self._put(key, value, ttl, wanted, deadline)
         finally:
             self._concurrency.release()
         self._count(receipt)
+        if receipt.outcome in (PutOutcome.STORED, PutOutcome.STORED_BY_ALL):
+            version = receipt.version
+            stored = Record(key=key, value=value, version=version, expires_at=now + ttl, replication=wanted)
+            await self._tell(stored, deadline)
         return receipt
+
+    async def _tell(self, stored: Record, deadline: float) -> None:
+        if (told := self.on_stored(stored)) is not None:
+            with suppress(TimeoutError):
+                clock = self._lookups.clock
+                await told.addTimeout(max(deadline - clock.seconds(), 0.0), clock)
 
     async def _put(self, key: int, value: bytes, ttl: int, wanted: int, deadline: float) -> Receipt:
         if not 1 <= len(value) <= MAX_VALUE:

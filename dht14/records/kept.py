@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 from attrs import evolve, frozen
 
 from dht14.kademlia.keyspace import id_to_bytes
-from dht14.records.record import Kind, Record
+from dht14.records.record import Kind, Record, version_at
 
 RENEW_FROM, RENEW_WITHIN = 0.4, 0.2
 """Shares of the time to live: a value is renewed when 0.4 to 0.6 of it are over."""
@@ -177,6 +177,16 @@ class KeptEntry:
             failure=RenewalFailure.NONE,
             failing_since=0.0,
         )
+
+    def put_again(self, record: Record, now: float, phase: float) -> "KeptEntry":
+        """Return the entry after a client of this node has put this record in its place."""
+        return self.followed(record).renewed(min(record.expires_at, now + self.ttl), now, phase)
+
+    def is_later(self, other: "KeptEntry", now: float) -> bool:
+        """Whether this is an open value that was put after the `other`. A version from the future was made by
+        a wrong clock and does not count."""
+        is_open = self.kind is other.kind is Kind.OPEN and self.state is KeptState.RENEWED
+        return is_open and other.version < self.version <= version_at(now + CLOCK_SLACK)
 
     def due_soon(self, now: float) -> "KeptEntry":
         """Return the entry with a renewal as soon as after a failure."""

@@ -1,8 +1,11 @@
 from twisted.internet.defer import Deferred
 
 from dht14.kademlia.keyspace import hash_id
+from dht14.kademlia.parameters import OPERATION_TIMEOUT
 from dht14.maintenance.kept_changes import bytes_of
-from dht14.records.kept import KeepRefusal, KeptBy, KeptEntry
+from dht14.records.kept import KeepRefusal, KeptBy, KeptEntry, KeptState
+from dht14.records.receipt import PutOutcome, Receipt
+from dht14.records.record import Record, version_at
 from tests.maintenance.keep_case import OWNER, TTL, KeepTestCase
 from tests.node.node_case import KEY
 
@@ -100,3 +103,93 @@ class ListTests(KeepTestCase):
             keys += [entry.key for entry in page.entries]
             mark = page.mark
         self.assertEqual(keys + [entry.key for entry in page.entries], list(range(25)))
+
+
+class PutAgainTests(KeepTestCase):
+    """A client puts a kept key again, through the node that keeps it."""
+
+    def put_again(self, value: bytes, key: int = KEY, ttl: int = TTL) -> Receipt:
+        receipt = self.network.result(self.peers[-1].node.put(key, value, ttl, 0))
+        assert isinstance(receipt, Receipt)
+        return receipt
+
+    def record(self, value: bytes, version: int) -> Record:
+        return Record(key=KEY, value=value, version=version, expires_at=self.now + TTL, replication=8)
+
+    def held(self, key: int = KEY) -> tuple[int, bytes | None, float]:
+        """The version that is kept, its value, and the seconds until its renewal is due."""
+        entry = self.entry(key)
+        return entry.version, self.kept.value(entry), entry.due_at - self.now
+
+    def test_taken(self) -> None:
+        """The new value takes the place of the former, and is renewed before its own end, with the wishes of
+        `keep`."""
+        self.put_and_keep(b"former", ttl=300)
+        receipt = self.put_again(b"new", ttl=60)
+        version, value, due_in = self.held()
+        self.assertEqual((version, value), (receipt.version, b"new"))
+        self.assertLess(due_in, 60)
+        self.assertEqual((self.entry().ttl, self.entry().replication), (300, 8))
+        self.network.wait(50)
+        self.run_pass()
+        self.network.wait(200)
+        self.assertTrue(all(peer.store.get(KEY, self.now) for peer in self.peers[:5] if peer.store))
+        self.assertIs(self.entry().state, KeptState.RENEWED)
+
+    def test_longer_life(self) -> None:
+        """One that lives longer is renewed as the former was."""
+        self.put_and_keep(b"former", ttl=60)
+        self.put_again(b"new", ttl=600)
+        self.assertLessEqual(self.held()[2], 0.6 * 60)
+
+    def test_owner(self) -> None:
+        """So is what an owner puts through this node; a deletion is none of that."""
+        self.put_and_keep(OWNER.says(b"former", 1), OWNER.key)
+        self.put_again(OWNER.says(b"new", 2), OWNER.key)
+        self.assertEqual(self.held(OWNER.key)[:2], (2, OWNER.says(b"new", 2)))
+        self.assertTrue(self.put_again(OWNER.says(b"", 3), OWNER.key).acknowledged)
+        self.assertEqual(self.entry(OWNER.key).version, 2)
+
+    def test_not_taken(self) -> None:
+        """Nothing changes by a put of a key that is not kept, by one that is not stored, by one that has come
+        too late, and by one that does not fit the list."""
+        self.put_again(b"other", KEY ^ 1)
+        self.assertIsNone(self.kept.get(KEY ^ 1))
+        self.put_and_keep(b"former")
+        before = self.entry()
+        self.keeper.put_again(self.record(b"earlier", before.version - 1))
+        for peer in self.peers[:-1]:
+            peer.fall_silent()
+        self.assertIs(self.put_again(b"not stored").outcome, PutOutcome.NOT_STORED)
+        self.assertEqual(self.entry(), before)
+        while isinstance(self.keep(bytes(60_000), self.kept.usage().entries), KeptEntry):
+            pass
+        self.keeper.put_again(self.record(bytes(60_000), before.version + 1))
+        self.assertEqual(self.entry(), before)
+
+    def test_disk(self) -> None:
+        """The receipt comes when the list is on the disk; if that hangs, at the end of the time of a put."""
+        self.put_and_keep(b"former")
+        self.kept.hangs = True
+        put = self.peers[-1].node.put(KEY, b"new", TTL, 0)
+        self.network.wait(OPERATION_TIMEOUT / 2)
+        self.assertNoResult(put)
+        self.kept.flush()
+        self.assertTrue(self.successResultOf(put).acknowledged)
+        self.assertEqual(self.held()[1], b"new")
+        self.kept.hangs = True
+        put = self.peers[-1].node.put(KEY, b"newer", TTL, 0)
+        self.network.wait(OPERATION_TIMEOUT + 0.1)
+        self.assertTrue(self.successResultOf(put).acknowledged)
+
+    def test_kept_in_another_order(self) -> None:
+        """Of two values that are put and kept, the one that was put later stays, in whatever order they come
+        on the list; one with a version from the future, made by a wrong clock, gives way."""
+        first, second = self.put_again(b"first"), self.put_again(b"second")
+        self.keep(b"second", version=second.version)
+        self.keep(b"first", ttl=100, version=first.version)
+        self.assertEqual(self.held()[:2], (second.version, b"second"))
+        self.assertEqual(self.entry().ttl, 100)
+        self.keep(b"future", version=version_at(self.now + 1_000))
+        self.keep(b"now", version=version_at(self.now))
+        self.assertEqual(self.held()[1], b"now")
