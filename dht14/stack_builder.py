@@ -348,4 +348,4 @@ def _build_passes(inputs: StackInputs, state: _State, network: _Network, work: _
             state.store, work.replicator, state.republish_times, state.resync_state, work.join
         )
     if work.keeper is not None:
-        yield passes.of_kept(work.keeper.renewals, options.policy.min_ttl)
+        yield passes.of_kept(work.keeper, options.policy.min_ttl)

@@ -7,7 +7,7 @@ from attrs import frozen
 from twisted.internet.interfaces import IReactorTime
 
 from dht14.maintenance.keep import Keeper
-from dht14.net.admin.view import KeptJson, KeptPageJson, KeptValueJson, NotStarted
+from dht14.net.admin.view import KeptJson, KeptPageJson, KeptValueJson, NotStarted, UnkeptFileJson
 from dht14.net.api.readiness import Readiness
 from dht14.records.kept import KeepRefusal, KeptBy, KeptEntry, KeptState, explained
 from dht14.records.receipt import NoRecord
@@ -63,19 +63,38 @@ class RealKeepingView:
         if keeper is None:
             return KeepRefusal.NO_VALUES
         kept: KeptEntry | KeepRefusal
-        if value:
-            kept = await keeper.keep(key, value, version, ttl, replication, by)
-        else:
-            found = await self._readiness.get(key)
-            if isinstance(found, NoRecord):
-                return found
-            kept = await keeper.keep_record(found, ttl, replication, by)
+        with keeper.files.keeping(key, by):
+            if value:
+                kept = await keeper.keep(key, value, version, ttl, replication, by)
+            else:
+                found = await self._readiness.get(key)
+                if isinstance(found, NoRecord):
+                    return found
+                kept = await keeper.keep_record(found, ttl, replication, by)
+        if by is KeptBy.FILE:
+            await (
+                keeper.files.tidy()
+            )  # The parts of what the address named before make room for the new ones.
         return kept if isinstance(kept, KeepRefusal) else self._shown(kept)
 
     async def unkeep(self, key: int, by: KeptBy) -> KeptBy | KeepRefusal | None:
         """As `KeepingView`."""
         keeper = self._running()
         return await keeper.unkeep(key, by) if keeper is not None else KeepRefusal.NO_VALUES
+
+    async def unkeep_file(self, key: int) -> UnkeptFileJson | KeepRefusal | None:
+        """As `KeepingView`."""
+        keeper = self._running()
+        unkept = await keeper.unkeep_file(key) if keeper is not None else KeepRefusal.NO_VALUES
+        if unkept is None or isinstance(unkept, KeepRefusal):
+            return unkept
+        return UnkeptFileJson(
+            key=f"{key:064x}",
+            ended=unkept.ended,
+            shared=unkept.shared,
+            by_key=unkept.by_key,
+            complete=unkept.is_known,
+        )
 
     def _running(self) -> Keeper | None:
         """Return the keeper, None in a bootstrap node."""

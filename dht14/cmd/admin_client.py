@@ -7,7 +7,7 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from http.client import HTTPConnection, HTTPException, HTTPResponse
+from http.client import HTTPConnection, HTTPException, HTTPResponse, RemoteDisconnected
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints, is_typeddict
 from urllib.parse import urlencode
 
@@ -39,6 +39,7 @@ MAX_ANSWER = 1 << 26
 
 MAX_TOKEN_BYTES = 1_024
 
+_CLOSED = "the node has ended, or that is no admin surface; see the log of the node"
 _TOKEN_CURE = f"give --data-dir with its data directory, or --token-file with a copy of its {TOKEN_NAME}"
 
 _CODES = {
@@ -164,6 +165,10 @@ class AdminClient:
         except BlockingIOError:
             # Only a Unix socket says that: more connections wait there than its node has accepted.
             raise self._silent("accepts no connection") from None
+        except RemoteDisconnected:
+            raise CommandError(
+                NO_NODE, f"the connection to {self.place} was closed before an answer came: {_CLOSED}"
+            ) from None
         except HTTPException:
             raise self.stranger() from None
         except OSError as error:

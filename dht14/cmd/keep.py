@@ -1,21 +1,17 @@
 """`dht14 keep` and `unkeep`: values, and whole files, that a node renews."""
 
 import argparse
-from collections.abc import Collection
 
-from dht14.client.errors import DhtError
-from dht14.cmd.admin_client import AdminClient, add_admin_arguments
+from dht14.cmd.admin_client import add_admin_arguments
 from dht14.cmd.command_error import DONE, NOT_DONE, CommandError
 from dht14.cmd.kept import UnkeptJson, keep_keys, keep_value, keeping_client, kept_line
 from dht14.cmd.keys import add_key_argument, parse_key
-from dht14.cmd.node_arguments import add_api_argument, add_replication_argument, api_address
+from dht14.cmd.node_arguments import add_api_argument, add_replication_argument
 from dht14.cmd.output import print_json, print_status
-from dht14.cmd.pages import pages_of
 from dht14.cmd.parser import whole_number
 from dht14.cmd.progress import counted
 from dht14.files.address import SCHEME
-from dht14.files.sharing import may_be_manifest, shared_keys
-from dht14.net.admin.view import KeptPageJson
+from dht14.net.admin.view import UnkeptFileJson
 
 
 def add_keep_arguments(parser: argparse.ArgumentParser) -> None:
@@ -92,85 +88,32 @@ def run_unkeep(args: argparse.Namespace) -> int:
     if args.json:
         print_json(answer)
     elif answer["by"]:
-        print_status("let go by its key; still renewed as a part of a kept file")
+        print_status("let go by its key; still renewed with a kept file")
     else:
         print_status("not renewed any more")
     return DONE
 
 
 def _unkeep_all(args: argparse.Namespace) -> int:
-    client = keeping_client(args)
-    keys = _parts_to_leave(args)
-    shared = _shared_parts(args, client, keys)
-    ended = by_key = 0
-    for key in keys:
-        if key in shared:
-            continue
-        try:
-            left = client.send("DELETE", f"/v1/kept/{key.hex()}", UnkeptJson, by="file")
-        except CommandError as error:
-            if error.error != "not_found":
-                raise
-        else:
-            ended += not left["by"]
-            by_key += bool(left["by"])
-    if not (ended or by_key or shared):
-        raise CommandError(
-            NOT_DONE, "no part of this file is kept because of it; dht14 kept lists what is", "not_found"
-        )
-    if args.json:
-        print_json({"address": args.key, "unkept": ended, "shared": len(shared), "by_key": by_key})
-    else:
-        others = f"; parts that other kept files have, too: {len(shared):,}" if shared else ""
-        others += f"; parts that are kept by their own keys, too: {by_key:,}" if by_key else ""
-        print_status(f"not renewed any more: {counted(ended, 'part')}{others}")
-    return DONE
-
-
-def _parts_to_leave(args: argparse.Namespace) -> list[bytes]:
-    from dht14.cmd.file_commands import file_keys
-
+    path = f"/v1/kept/{parse_key(args.key).hex()}"
     try:
-        return file_keys(args)
+        unkept = keeping_client(args).send("DELETE", path, UnkeptFileJson, by="file")
     except CommandError as error:
         if error.error != "not_found":
             raise
         raise CommandError(
             NOT_DONE,
-            "the file is not found, so it is not known which values are its parts; dht14 kept lists what is "
-            "kept by file, dht14 unkeep KEY lets one of them go, and dht14 unkeep dht14:KEY a list of pieces "
-            "with the pieces",
+            "no file is kept under this address; dht14 kept lists the addresses, as kept by file",
             "not_found",
         ) from None
-
-
-def _shared_parts(args: argparse.Namespace, node: AdminClient, keys: Collection[bytes]) -> set[bytes]:
-    """Return those of the keys of a file that other files have which the node keeps. Raises `CommandError`
-    if one of those cannot be read: then it is not known."""
-    from dht14.cmd.file_commands import file_client, file_failure
-
-    kinds: dict[bytes, str] = {}
-    for page in pages_of(node, "/v1/kept", KeptPageJson, "values", None):
-        for value in page:
-            if "file" not in value["by"]:
-                continue  # Of a manifest that is kept by its key alone, the parts are not kept.
-            is_owned = value["kind"] == "owner"
-            if is_owned or (value["kind"] == "content" and may_be_manifest(value["bytes"])):
-                kinds[bytes.fromhex(value["key"])] = value["kind"]
-
-    def value_of(key: bytes) -> bytes:
-        try:
-            found = client.get(key) if kinds[key] == "owner" else client.get_content(key)
-        except DhtError as error:
-            raise file_failure(api_address(args), error) from None
-        if found is None and kinds[key] != "owner":
-            raise CommandError(
-                NOT_DONE,
-                f"nothing is let go: {key.hex()} is kept but not found now, and may be a file with the same "
-                "parts; try again, or dht14 unkeep that",
-                "not_found",
-            )
-        return b"" if found is None else found.value
-
-    with file_client(args) as client:
-        return shared_keys(set(keys), kinds, value_of)
+    if args.json:
+        facts = {"unkept": unkept["ended"], "shared": unkept["shared"], "by_key": unkept["by_key"]}
+        print_json({"address": args.key, **facts, "complete": unkept["complete"]})
+    elif not unkept["complete"]:
+        print_status("let go; its parts that no other kept file has are soon not renewed any more")
+    else:
+        others = f"; parts that other kept files have, too: {unkept['shared']:,}" if unkept["shared"] else ""
+        if unkept["by_key"]:
+            others += f"; parts that are kept by their own keys, too: {unkept['by_key']:,}"
+        print_status(f"not renewed any more: {counted(unkept['ended'], 'part')}{others}")
+    return DONE

@@ -147,48 +147,61 @@ def keep_put(
             raise CommandError(NOT_DONE, "a later write of this key has won", "superseded")
         return keep_value(client, key, value, version, args.ttl, args.replication)
     except CommandError as error:
-        raise CommandError(
-            error.code, f"stored, but not kept: {error}", error.error, stored=True, kept=False
-        ) from None
+        raise _only_stored(error) from None
+
+
+def _only_stored(error: CommandError) -> CommandError:
+    text = f"stored, but not kept: {error}"
+    return CommandError(error.code, text, error.error, stored=True, kept=False)
 
 
 def keep_keys(
     client: AdminClient, keys: Sequence[bytes], ttl: int, replication: int
 ) -> Iterator[RefusedKeyJson]:
-    """Let a node keep what it finds under many keys: the parts of a file. Yield those that it does not.
+    """Let a node keep a file. The first of the keys is its address; each other one follows one that names it.
 
-    Raises `CommandError`.
+    Yield those that are not kept. Raises `CommandError`.
     """
-    for first in range(0, len(keys), KEYS_AT_ONCE):
-        body = json.dumps({"keys": [key.hex() for key in keys[first : first + KEYS_AT_ONCE]]})
+    batches = [keys[first : first + KEYS_AT_ONCE] for first in range(1, len(keys), KEYS_AT_ONCE)]
+    for by, batch in (("file", keys[:1]), *(("part", batch) for batch in batches)):
+        body = json.dumps({"keys": [key.hex() for key in batch]})
         answer = client.send(
-            "POST", "/v1/kept", KeptManyJson, body.encode(), ttl=ttl, replication=replication, by="file"
+            "POST", "/v1/kept", KeptManyJson, body.encode(), ttl=ttl, replication=replication, by=by
         )
-        yield from answer["refused"]
+        refused = answer["refused"]
+        if by == "file" and refused:  # Without its address nothing of it stays.
+            refused = [RefusedKeyJson(key=key.hex(), error=refused[0]["error"]) for key in keys]
+        yield from refused
+        if len(refused) == len(keys):
+            return
 
 
 def keep_file(
     client: AdminClient, api: Client, file: StoredFile, args: argparse.Namespace
 ) -> dict[str, object]:
     """Let a node keep all pieces and manifests of a file that was just put. Raises `CommandError`."""
-    limit = client.get("/v1/kept", KeptPageJson, limit=1)["limit"]
-    if file.size > limit:
-        raise _not_kept(f"[storage] kept_limit of the node is {byte_size(limit)}; raise it", "no_room")
     try:
-        keys = api.file_keys(file.address)
-    except DhtError as error:
-        raise _not_kept(str(error), "not_kept") from None
-    if keys is None:
-        raise _not_kept("the file is not found", "not_found")
-    refused = list(keep_keys(client, keys, args.ttl, args.replication))
-    if refused:
-        reason = refused[0]["error"]
-        raise _not_kept(f"pieces that are not: {len(refused):,} of {len(keys):,}; {reason}", "not_kept")
+        _keep_file(client, api, file, args)
+    except CommandError as error:
+        raise _only_stored(error) from None
     return {"kept": True}
 
 
-def _not_kept(why: str, error: str) -> CommandError:
-    return CommandError(NOT_DONE, f"stored, but not kept: {why}", error, stored=True, kept=False)
+def _keep_file(client: AdminClient, api: Client, file: StoredFile, args: argparse.Namespace) -> None:
+    limit = client.get("/v1/kept", KeptPageJson, limit=1)["limit"]
+    if file.size > limit:
+        text = f"[storage] kept_limit of the node is {byte_size(limit)}; raise it"
+        raise CommandError(NOT_DONE, text, "no_room")
+    try:
+        keys = api.file_keys(file.address)
+    except DhtError as error:
+        raise CommandError(NOT_DONE, str(error), "not_kept") from None
+    if keys is None:
+        raise CommandError(NOT_DONE, "the file is not found", "not_found")
+    refused = list(keep_keys(client, keys, args.ttl, args.replication))
+    if refused:
+        text = f"pieces that are not: {len(refused):,} of {len(keys):,}; {refused[0]['error']}"
+        raise CommandError(NOT_DONE, text, "not_kept")
 
 
 def kept_line(kept: KeptValueJson) -> str:

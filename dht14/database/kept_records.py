@@ -4,8 +4,8 @@ Slots are those of records. Entry: `due at f64 | try at f64 | changed at f64 | t
 | nonce 12 | sealed body`; a scan reads the part before the nonce, and opens only what is due. Body: `format
 u8 | key 32 | kind u8 | version u64 | digest 32 | size u32 | replication u8 | kept at f64 | renewed at f64 |
 expires at f64 | failing since f64 | kept by u8`. Format 1 has no last byte: whether such a value was kept by
-its key or as a part of a file is not known, so it goes with either. A value is sealed for itself, so that a
-renewal does not write it again.
+its key or as a part of a file is not known, so it stays until it is let go by its key. A value is sealed for
+itself, so that a renewal does not write it again.
 """
 
 import hashlib
@@ -72,7 +72,7 @@ class KeptFormat:
         header = sealed[: _HEADER.size]
         body = self._format.vault.open(sealed[_HEADER.size :], _ENTRY + slot + header)
         if body[:1] == bytes([_FORMER_FORMAT]):
-            body = bytes([_FORMAT]) + body[1:] + _BY.pack(KeptBy.FILE)
+            body = bytes([_FORMAT]) + body[1:] + _BY.pack(KeptBy.KEY)
         if len(body) != _BODY.size + _BY.size or body[0] != _FORMAT:
             raise Malformed("a kept entry is of another format")
         due_at, try_at, changed_at, ttl, state, failure = _HEADER.unpack(header)

@@ -1,9 +1,7 @@
-"""Which values of a file other files have, too: equal pieces, and equal parts, stand under one key."""
-
-from collections import deque
-from collections.abc import Callable, Collection, Iterable
+"""Which records of files name which others: what tells the parts that several files share."""
 
 from dht14.errors import Malformed
+from dht14.files.address import decode_link
 from dht14.files.manifest import decode_any
 from dht14.kademlia.keyspace import ID_BYTES
 
@@ -16,26 +14,12 @@ def may_be_manifest(size: int) -> bool:
     return size % ID_BYTES in _OVERHEAD
 
 
-def shared_keys(
-    leaving: Collection[bytes], manifests: Collection[bytes], value_of: Callable[[bytes], bytes]
-) -> set[bytes]:
-    """Return those of the keys `leaving` that a manifest names which does not leave, or that are below such
-    a one.
-
-    `manifests` are the keys of all values that may be manifests; `value_of` returns one of these, and is
-    called once for each, at most.
-    """
-    shared: set[bytes] = set()
-    waiting = deque(key for key in manifests if key not in leaving)
-    while waiting:
-        new = {key for key in _children(value_of(waiting.popleft())) if key in leaving} - shared
-        shared |= new
-        waiting.extend(key for key in new if key in manifests)
-    return shared
-
-
-def _children(value: bytes) -> Iterable[bytes]:
+def keys_named(value: bytes, is_link: bool) -> list[bytes]:
+    """Return the keys that a manifest names, or with `is_link` the payload of an owner's value; none if it is
+    neither manifest nor link."""
     try:
+        if is_link:
+            return [decode_link(value)]
         manifest = decode_any(value)
     except Malformed:
         return []

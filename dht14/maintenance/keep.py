@@ -8,6 +8,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from dht14.errors import Malformed
 from dht14.maintenance.kept_changes import KeptChanges
+from dht14.maintenance.kept_files import KeptFiles, UnkeptFile, may_name
 from dht14.maintenance.kept_renewals import KeptRenewals
 from dht14.maintenance.metrics import KeptMetrics
 from dht14.node.node import Node
@@ -39,6 +40,7 @@ class Keeper:
     """As in `KeptRenewals`."""
     metrics: KeptMetrics = field(init=False)
     renewals: KeptRenewals = field(init=False)
+    files: KeptFiles = field(init=False)
     _changes: KeptChanges = field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -47,6 +49,7 @@ class Keeper:
         self.renewals = KeptRenewals(
             self._node, self._kept, self._changes, self._policy, self._clock, self._is_joined, self.metrics
         )
+        self.files = KeptFiles(self._kept, self._changes, self._clock)
         self._node.call_for_stored(self.put_again)
 
     async def keep(
@@ -92,6 +95,8 @@ class Keeper:
         now = self._clock.seconds()
         phase = phase_of(record.key, self._node.own_id)
         entry = evolve(KeptEntry.of(record, ttl, copies, now, phase, was_found=was_found), by=by)
+        if KeptBy.FILE in by and not may_name(entry):
+            return KeepRefusal.NO_FILE
         if not self._kept.is_open:
             return KeepRefusal.NOT_READY
         if not self._changes.fits(entry):
@@ -130,17 +135,26 @@ class Keeper:
         """Let go of what keeps a value. Return what still does: nothing, and it has left the list and will
         expire; None if it was not kept in this way.
 
-        By its key a value leaves the list even if only a file has brought it there: what the list of pieces
-        of a file does not name any more could not be let go else.
+        By its key a value leaves the list even if only a file has brought it there.
         """
         if not self._kept.is_open:
             return KeepRefusal.NOT_READY
         held = self._changes.held(key)
-        if held is None or (by is KeptBy.FILE and by not in held.by):
+        if held is None or (by is not KeptBy.KEY and by not in held.by):
             return None
         left = held.by & ~by if by in held.by else KeptBy(0)
         change = self._changes.put(evolve(held, by=left), None) if left else self._changes.remove(key)
         return left if await change else KeepRefusal.NOT_READY
+
+    async def unkeep_file(self, key: int) -> UnkeptFile | KeepRefusal | None:
+        """Let go of the file with this address; None: no file is kept under it. It need not be found."""
+        return await self.files.unkeep(key) if self._kept.is_open else KeepRefusal.NOT_READY
+
+    async def one_pass(self) -> None:
+        """Let go of the parts that no kept file has any more, and renew what is due."""
+        if self._kept.is_open:
+            await self.files.tidy()
+            await self.renewals.one_pass()
 
     @property
     def used(self) -> int:

@@ -10,7 +10,7 @@ from functools import partial
 from attrs import define, field
 from twisted.internet.defer import Deferred
 
-from dht14.records.kept import KeptEntry, KeptList, OnKept
+from dht14.records.kept import KeptBy, KeptEntry, KeptList, OnKept
 
 ENTRY_BYTES = 400
 PAGE_BYTES = 4096
@@ -38,6 +38,8 @@ class KeptChanges:
     """The changes of clients that are not on disk yet, by key."""
     _under_way: dict[int, list[KeptEntry | None]] = field(factory=dict, init=False)
     """What each change that is not on disk yet writes, by key, the oldest first; None removes the entry."""
+    touched_files: bool = field(default=True, init=False)
+    """Whether parts may be on the list that no kept file has. Nobody knows after a start."""
     _renewals: set[int] = field(factory=set, init=False)
     """Keys that are being renewed; one leaves when a client changes its entry meanwhile."""
 
@@ -61,6 +63,8 @@ class KeptChanges:
     ) -> "Deferred[bool]":
         """Make a change; it fires, and `settled` is called, when the disk has answered. One who stops waiting
         for it does not undo it."""
+        if _differ_as_files(self.held(key), entry):
+            self.touched_files = True
         done: Deferred[bool] = Deferred()
         under_way = self._under_way.setdefault(key, [])
         under_way.append(entry)
@@ -119,3 +123,13 @@ class KeptChanges:
     def renewed(self, entry: KeptEntry, value: bytes | None) -> "Deferred[bool]":
         """Write the entry of a value that was renewed, or not; fires with whether it is on disk."""
         return self._change(entry.key, entry, partial(self._kept.put, entry, value))
+
+
+def _differ_as_files(before: KeptEntry | None, after: KeptEntry | None) -> bool:
+    """Whether records of files may have lost or got what keeps them by this change."""
+    by = (before.by if before is not None else KeptBy(0)) | (after.by if after is not None else KeptBy(0))
+    if not by & (KeptBy.FILE | KeptBy.PART):
+        return False
+    if before is None or after is None:
+        return True
+    return (before.by, before.digest, before.state) != (after.by, after.digest, after.state)

@@ -10,7 +10,8 @@ from twisted.internet.interfaces import IReactorTime
 from dht14.kademlia.contact import Address
 from dht14.kademlia.parameters import LIVENESS_INTERVAL
 from dht14.maintenance.announcer import ANNOUNCE_INTERVAL, Announcer
-from dht14.maintenance.kept_renewals import KeptRenewals, keep_interval
+from dht14.maintenance.keep import Keeper
+from dht14.maintenance.kept_renewals import keep_interval
 from dht14.maintenance.late_copies import LATE_COPY_LOOK, LateCopies
 from dht14.maintenance.liveness import Liveness
 from dht14.maintenance.periodic import Periodic
@@ -108,8 +109,8 @@ class Passes:
             "late copies", LATE_COPY_LOOK, lambda: late.one_pass() if late.has_any() else None
         )
 
-    def of_kept(self, renewals: KeptRenewals, min_ttl: float) -> Periodic:
+    def of_kept(self, keeper: Keeper, min_ttl: float) -> Periodic:
         """Make the pass of a node that keeps values for its clients."""
-        keep = self._periodic("keep", keep_interval(min_ttl), renewals.one_pass)
-        renewals.on_due = keep.run_now
+        keep = self._periodic("keep", keep_interval(min_ttl), keeper.one_pass)
+        keeper.renewals.on_due = keep.run_now
         return keep

@@ -48,11 +48,13 @@ class KeptBy(IntFlag):
     KEY = 1
     """Its own key."""
     FILE = 2
+    """Its address: a file begins with it. It is the root of that, or the owner's value that names it."""
+    PART = 4
     """A file of which it is a part."""
 
     @property
     def names(self) -> list[str]:
-        """What it names, as in JSON: `key`, `file`, or both."""
+        """What it names, as in JSON: `key`, `file`, `part`, or several of them."""
         return [str(one.name).lower() for one in KeptBy if one in self]
 
 
@@ -86,6 +88,7 @@ class KeepRefusal(Enum):
     LIST_FULL = "the list of kept values is full: [storage] kept_limit"
     DELETED = "its owner has deleted it"
     NOT_AUTHENTIC = "the value is not what its key or its signature says"
+    NO_FILE = "it is not the address of a file"
     NO_VERSION = "an open value can be kept only with the version under which it was put"
 
 

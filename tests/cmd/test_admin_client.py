@@ -211,10 +211,15 @@ class AnswerTests(AdminCommandCase):
         return outcome
 
     def test_another_protocol(self) -> None:
-        """A server that speaks no HTTP, or hangs up, is no admin surface."""
-        for answer in (b"SSH-2.0-OpenSSH\r\n", b"", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{}"):
+        """A server that speaks no HTTP is no admin surface; one that hangs up is that, or has ended."""
+        for answer, said in (
+            (b"SSH-2.0-OpenSSH\r\n", "is not the admin surface of a node"),
+            (b"", "was closed before an answer came"),
+            (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{", "is not the admin surface of a node"),
+        ):
             outcome = self.converse(answer)
             self.assertEqual((outcome.code, outcome.error.count("\n")), (3, 1), answer)
+            self.assertIn(said, outcome.error)
 
     def test_silent(self) -> None:
         """A silent server is given up."""

@@ -13,8 +13,8 @@ from dht14.cmd.admin_client import AdminClient
 from dht14.cmd.command_error import NO_NODE, NOT_DONE, WRONG_USAGE, CommandError
 from dht14.cmd.kept import KEYS_AT_ONCE, keep_file, keep_keys, keep_put
 from dht14.files.manifest import PIECE_BYTES, Manifest
-from dht14.records.receipt import NoRecord, PutOutcome, Receipt
-from dht14.wire.api_messages import Get, Put, encode_no_record, encode_receipt, encode_record
+from dht14.records.receipt import PutOutcome, Receipt
+from dht14.wire.api_messages import Get, Put, encode_receipt, encode_record
 from tests.cmd.admin_case import AdminCommandCase, at_terminal
 from tests.cmd.admin_server import STATUS, AdminServer
 from tests.cmd.api_server import STORED, ApiServer
@@ -93,10 +93,11 @@ class KeepTests(KeptCommandCase):
         self.assertEqual([method for method, *_ in self.server.requests], ["DELETE"])
         self.assertEqual(self.ask("unkeep", KEY, answers={}).code, NOT_DONE)
         outcome = self.ask("unkeep", KEY, answers={path: {"key": KEY, "by": ["file"]}})
-        self.assertEqual(outcome, (0, b"", "let go by its key; still renewed as a part of a kept file\n"))
+        self.assertEqual(outcome, (0, b"", "let go by its key; still renewed with a kept file\n"))
 
     def test_file(self) -> None:
-        """With the address of a file all its parts are kept, and let go, not its list of pieces alone."""
+        """With the address of a file all its parts are kept, not its list of pieces alone; the address first,
+        and nothing if it is not."""
         pieces = [bytes([number]) * PIECE_BYTES for number in range(2)]
         values = [*pieces, Manifest(0, PIECE_BYTES, 2 * PIECE_BYTES, b"".join(map(digest, pieces))).encode()]
         stored = {digest(value): value for value in values}
@@ -105,78 +106,44 @@ class KeepTests(KeptCommandCase):
             return encode_record(request.key, 3, 0, 60, stored[request.key])
 
         address = f"dht14:{digest(values[-1]).hex()}"
-        answers: dict[str, Any] = {"/v1/kept?ttl=0&replication=0&by=file": {"kept": 3, "refused": []}}
-        answers |= {f"/v1/kept/{key.hex()}?by=file": {"key": key.hex(), "by": []} for key in [*stored][1:]}
-        answers["/v1/kept?limit=1000"] = EMPTY
+        of_file, of_parts = (f"/v1/kept?ttl=0&replication=0&by={by}" for by in ("file", "part"))
+        answers: dict[str, Any] = {of_file: {"kept": 1, "refused": []}, of_parts: {"kept": 2, "refused": []}}
         with ApiServer(answer) as api:
             outcome = self.ask("keep", address, "--api-address", api.address, answers=answers)
             self.assertEqual(outcome, (0, b"", "kept: the file, in 3 parts\n"))
-            sent = json.loads(self.server.requests[-1][3])["keys"]
-            self.assertEqual(sorted(sent), sorted(key.hex() for key in stored))
-            outcome = self.ask("unkeep", address, "--api-address", api.address, answers=answers)
-            self.assertEqual(outcome, (0, b"", "not renewed any more: 2 parts\n"))
-            refused = {"kept": 2, "refused": [{"key": KEY, "error": "the list is full"}]}
-            answers = {"/v1/kept?ttl=0&replication=0&by=file": refused}
-            outcome = self.ask("keep", address, "--api-address", api.address, answers=answers)
-            self.assertEqual(outcome.code, NOT_DONE)
-            self.assertIn("1 of 3; the list is full", outcome.error)
-            answers = {"/v1/kept?limit=1000": EMPTY}
-            outcome = self.ask("unkeep", address, "--api-address", api.address, answers=answers)
-            self.assertEqual(outcome.code, NOT_DONE)
+            sent = [json.loads(body)["keys"] for *_, body in self.server.requests if body]
+            self.assertEqual(sent[0], [address.removeprefix("dht14:")])
+            self.assertEqual({key for keys in sent for key in keys}, {key.hex() for key in stored})
+            refused = {"kept": 1, "refused": [{"key": KEY, "error": "the list is full"}]}
+            for path, count in ((of_parts, 1), (of_file, 3)):
+                full = answers | {path: refused}
+                outcome = self.ask("keep", address, "--api-address", api.address, answers=full)
+                self.assertEqual(outcome.code, NOT_DONE)
+                self.assertIn(f"{count} of 3; the list is full", outcome.error)
 
-    def test_file_gone(self) -> None:
-        """Of a file that is not found the parts are not known: the error says how they can be let go."""
-        with ApiServer(lambda request: encode_no_record(request.key, NoRecord.NOT_FOUND)) as api:
-            outcome = self.ask("unkeep", f"dht14:{KEY}", "--api-address", api.address, answers={})
+    def test_unkeep_file(self) -> None:
+        """A file is let go by its address, whether it is found or not; the node knows its parts."""
+        path, address = f"/v1/kept/{KEY}?by=file", f"dht14:{KEY}"
+        unkept = {"key": KEY, "ended": 4, "shared": 0, "by_key": 0, "complete": True}
+        others = "; parts that other kept files have, too: 2; parts that are kept by their own keys, too: 1"
+        for facts, said in (
+            ({}, "not renewed any more: 4 parts"),
+            ({"shared": 2, "by_key": 1}, f"not renewed any more: 4 parts{others}"),
+            (
+                {"complete": False},
+                "let go; its parts that no other kept file has are soon not renewed any more",
+            ),
+        ):
+            answers = {path: {**unkept, **facts}}
+            outcome = self.ask("unkeep", address, answers=answers)
+            self.assertEqual(outcome, (0, b"", f"{said}\n"))
+            self.assertEqual([method for method, *_ in self.server.requests], ["DELETE"])
+        outcome = self.ask("unkeep", address, "--json", answers={path: unkept})
+        facts = {"unkept": 4, "shared": 0, "by_key": 0, "complete": True}
+        self.assertEqual(json.loads(outcome.out), {"address": address, **facts})
+        outcome = self.ask("unkeep", address, answers={})
         self.assertEqual((outcome.code, outcome.error.count("\n")), (NOT_DONE, 1))
-        for command in ("dht14 kept lists", "dht14 unkeep KEY", "dht14 unkeep dht14:KEY"):
-            self.assertIn(command, outcome.error)
-
-    def test_shared_parts(self) -> None:
-        """A part that another kept file has as well is not let go; where it is not known whether that file
-        has it, nothing is."""
-        pieces = [bytes([number]) * PIECE_BYTES for number in range(3)]
-        one, other = (
-            Manifest(
-                0, PIECE_BYTES, 2 * PIECE_BYTES, digest(pieces[first]) + digest(pieces[first + 1])
-            ).encode()
-            for first in (0, 1)
-        )
-        stored = {digest(value): value for value in (*pieces, one, other)}
-
-        def answer(request: Get | Put) -> bytes:
-            if request.key not in stored:
-                return encode_no_record(request.key, NoRecord.NOT_FOUND)
-            return encode_record(request.key, 3, 0, 60, stored[request.key])
-
-        listed = [dict(kept_value(int(key.hex(), 16), value, 0)) for key, value in stored.items()]
-        answers: dict[str, Any] = {
-            f"/v1/kept/{key.hex()}?by=file": {"key": key.hex(), "by": []} for key in stored
-        }
-        parts = [{**one, "kind": "content", "by": ["file"]} for one in listed]
-        answers["/v1/kept?limit=1000"] = {**EMPTY, "values": parts}
-        address = f"dht14:{digest(one).hex()}"
-        with ApiServer(answer) as api:
-            outcome = self.ask("unkeep", address, "--api-address", api.address, answers=answers)
-            said = "not renewed any more: 2 parts; parts that other kept files have, too: 1\n"
-            self.assertEqual(outcome, (0, b"", said))
-            let_go = {
-                path[len("/v1/kept/") :].partition("?")[0]
-                for method, path, *_ in self.server.requests
-                if method == "DELETE"
-            }
-            self.assertEqual(let_go, {digest(one).hex(), digest(pieces[0]).hex()})
-            del stored[digest(other)]
-            outcome = self.ask("unkeep", address, "--api-address", api.address, answers=answers)
-            self.assertEqual(outcome.code, NOT_DONE)
-            self.assertNotIn("DELETE", [method for method, *_ in self.server.requests])
-            stored[digest(other)] = other
-            own = {**parts[-1], "by": ["key"]}
-            answers["/v1/kept?limit=1000"] = {**EMPTY, "values": [*parts[:-1], own]}
-            answers[f"/v1/kept/{digest(pieces[0]).hex()}?by=file"] = {"key": KEY, "by": ["key"]}
-            outcome = self.ask("unkeep", address, "--api-address", api.address, answers=answers)
-            said = "not renewed any more: 2 parts; parts that are kept by their own keys, too: 1\n"
-            self.assertEqual(outcome, (0, b"", said))
+        self.assertIn("no file is kept under this address; dht14 kept lists", outcome.error)
 
     def test_kept(self) -> None:
         """All pages are listed; a value that is not renewed says why, and has no times that mean nothing."""
@@ -221,14 +188,19 @@ class KeepTests(KeptCommandCase):
         self.assertNotIn(b"kept", self.ask("status", answers={"/v1/status": {**STATUS, "kept": none}}).out)
 
     def test_many_keys(self) -> None:
-        """The pieces of a file are kept with few requests; those that are not are named."""
+        """The parts of a file are kept with few requests, its address before them; those that are not kept
+        are named."""
         keys = [bytes([number % 256, number // 256]) * 16 for number in range(KEYS_AT_ONCE + 10)]
         refused = {"key": keys[0].hex(), "error": "not found"}
-        answers = {"/v1/kept?ttl=60&replication=0&by=file": {"kept": 1, "refused": [refused]}}
+        answers = {
+            "/v1/kept?ttl=60&replication=0&by=file": {"kept": 1, "refused": []},
+            "/v1/kept?ttl=60&replication=0&by=part": {"kept": 1, "refused": [refused]},
+        }
         with AdminServer(self.data_dir, answers) as server:
             found = list(keep_keys(AdminClient(self.data_dir, None), keys, 60, 0))
         self.assertEqual(found, [refused, refused])
         bodies = [json.loads(body)["keys"] for *_, body in server.requests]
+        self.assertEqual(bodies[0], [keys[0].hex()])
         self.assertEqual([key for body in bodies for key in body], [key.hex() for key in keys])
 
 
@@ -262,12 +234,22 @@ class KeepFileTests(KeptCommandCase):
     def keep_file(self, files: FakeFiles, limit: int = 1 << 40, refused: object = ()) -> dict[str, object]:
         answers = {
             "/v1/kept?limit=1": {**EMPTY, "limit": limit},
-            "/v1/kept?ttl=60&replication=0&by=file": {"kept": 1, "refused": refused},
+            "/v1/kept?ttl=60&replication=0&by=file": {"kept": 1, "refused": []},
+            "/v1/kept?ttl=60&replication=0&by=part": {"kept": 1, "refused": refused},
         }
         args = argparse.Namespace(ttl=60, replication=0)
         self.remove_socket()
         with AdminServer(self.data_dir, answers) as self.server:
             return keep_file(AdminClient(self.data_dir, None), cast(Client, files), self.file, args)
+
+    def test_node_ends(self) -> None:
+        """If the node ends meanwhile, the error says that the file is stored."""
+        args = argparse.Namespace(ttl=60, replication=0)
+        files = cast(Client, FakeFiles(self.keys))
+        node = AdminClient(self.data_dir, None)
+        error = self.assertRaises(CommandError, keep_file, node, files, self.file, args)
+        self.assertEqual((error.code, error.facts["stored"], error.facts["kept"]), (NO_NODE, True, False))
+        self.assertTrue(str(error).startswith("stored, but not kept: no node runs"))
 
     def test_all_pieces(self) -> None:
         """All pieces and all manifests of a file are kept."""

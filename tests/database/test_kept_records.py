@@ -53,14 +53,14 @@ class KeptCase(DiskTestCase):
 
 class KeptRecordsTests(KeptCase):
     def test_former_format(self) -> None:
-        """A value that was kept before it was known by what goes with its file, or by its key, as it did."""
+        """A value that was kept before it was known by what stays until it is let go by its key."""
         slot, format = self.one.kept._format.slot(2), self.one.kept._format
         self.assertTrue(self.done((entry(2), VALUE))[0])
         now = format.seal(slot, entry(2))
         header, vault = now[: _HEADER.size], format._format.vault
         body = vault.open(now[_HEADER.size :], b"kept" + slot + header)
         former = header + vault.seal(b"\1" + body[1:-1], b"kept" + slot + header)
-        self.assertEqual(format.open(slot, former), evolve(entry(2), by=KeptBy.FILE))
+        self.assertEqual(format.open(slot, former), evolve(entry(2), by=KeptBy.KEY))
 
     def test_kept(self) -> None:
         """An entry and its value are as they were, also after the database was opened again."""

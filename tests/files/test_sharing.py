@@ -1,11 +1,10 @@
 import hashlib
-import random
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from dht14.files.address import encode_link
 from dht14.files.manifest import FANOUT, MIN_PIECE_BYTES, PIECE_BYTES, Manifest
-from dht14.files.sharing import may_be_manifest, shared_keys
-from dht14.files.tree import TreeBuilder
+from dht14.files.sharing import keys_named, may_be_manifest
 from dht14.kademlia.keyspace import ID_BYTES
 
 
@@ -27,53 +26,20 @@ class FoundTests(SynchronousTestCase):
         self.assertFalse(may_be_manifest(PIECE_BYTES))
 
 
-class SharedTests(SynchronousTestCase):
-    """Files of several manifests, all of them kept, of which one is to go."""
+class NamedTests(SynchronousTestCase):
+    """What a record names is known from it alone."""
 
-    def setUp(self) -> None:
-        self.values: dict[bytes, bytes] = {}
-        self.asked: list[bytes] = []
-
-    def file(self, pieces: list[bytes]) -> dict[bytes, None]:
-        """Keep a file of these pieces, by their keys; its keys, the root last."""
-        builder = TreeBuilder(MIN_PIECE_BYTES)
-        manifests = [value for key in pieces for value in builder.add(key, MIN_PIECE_BYTES)]
-        manifests += builder.finish()
-        self.values |= {digest(value): value for value in manifests}
-        return dict.fromkeys([*pieces, *map(digest, manifests)])
-
-    def value(self, key: bytes) -> bytes:
-        self.asked.append(key)
-        return self.values[key]
-
-    def shared(self, leaving: dict[bytes, None]) -> set[bytes]:
-        return shared_keys(leaving, self.values, self.value)
-
-    def test_shared(self) -> None:
-        """A manifest that both files have stays, and all that is below it; so do pieces that they share."""
-        rng = random.Random(5)
-        common, last = [rng.randbytes(32) for _ in range(FANOUT)], rng.randbytes(32)
-        one = self.file([*common, rng.randbytes(32), last])
-        other = self.file([*common, last])
-        shared = self.shared(one)
-        self.assertEqual(shared, set(one) & set(other))
-        self.assertEqual(
-            len(shared), FANOUT + 2, "the pieces, the full manifest above most, and the last piece"
-        )
-        self.assertEqual(len(self.asked), len(set(self.asked)), "each once")
-
-    def test_part(self) -> None:
-        """A file that is a part of another one stays as a whole."""
-        rng = random.Random(6)
-        common = [rng.randbytes(32) for _ in range(FANOUT)]
-        part = self.file(common)
-        self.file([*common, rng.randbytes(32)])
-        self.assertEqual(self.shared(part), set(part))
-
-    def test_alone(self) -> None:
-        """A file that shares nothing goes as a whole; values that are no manifests name nothing."""
-        rng = random.Random(7)
-        one = self.file([rng.randbytes(32) for _ in range(3)])
-        self.file([rng.randbytes(32)])
-        self.values[bytes(32)] = b"no manifest"
-        self.assertEqual(self.shared(one), set())
+    def test_named(self) -> None:
+        """A manifest names its children, a link the root of a file; other values, and a link that no owner
+        has signed, name nothing."""
+        keys = [digest(b"one"), digest(b"two")]
+        manifest = Manifest(0, PIECE_BYTES, 2 * PIECE_BYTES, b"".join(keys)).encode()
+        self.assertEqual(keys_named(manifest, is_link=False), keys)
+        self.assertEqual(keys_named(encode_link(keys[0]), is_link=True), keys[:1])
+        for value, is_link in (
+            (manifest, True),
+            (encode_link(keys[0]), False),
+            (b"hello", False),
+            (b"", True),
+        ):
+            self.assertEqual(keys_named(value, is_link), [])

@@ -42,6 +42,7 @@ class ListTests(KeepTestCase):
         self.assertEqual(self.keep(signed, KEY), KeepRefusal.NOT_AUTHENTIC)
         self.assertEqual(self.keep(signed[:-1] + b"!", OWNER.key), KeepRefusal.NOT_AUTHENTIC)
         self.assertEqual(self.keep(OWNER.says(b"", 2), OWNER.key), KeepRefusal.DELETED)
+        self.assertEqual(self.keep(by=KeptBy.FILE), KeepRefusal.NO_FILE)
         self.kept.is_open = False
         self.assertEqual(self.keep(), KeepRefusal.NOT_READY)
         self.assertEqual(self.kept.usage().entries, 0)
@@ -67,10 +68,10 @@ class ListTests(KeepTestCase):
 
     def test_key_and_file(self) -> None:
         """What is kept by its own key and as a part of a file stays until both are let go, in any order."""
-        for first, last in ((KeptBy.KEY, KeptBy.FILE), (KeptBy.FILE, KeptBy.KEY)):
+        for first, last in ((KeptBy.KEY, KeptBy.PART), (KeptBy.PART, KeptBy.KEY)):
             self.keep(by=first)
             self.keep(by=last)
-            self.assertEqual(self.entry().by, KeptBy.KEY | KeptBy.FILE)
+            self.assertEqual(self.entry().by, KeptBy.KEY | KeptBy.PART)
             self.assertEqual(self.unkeep(first), last)
             self.assertEqual((self.entry().by, self.kept.value(self.entry())), (last, b"value"))
             self.assertEqual(self.unkeep(last), KeptBy(0))
@@ -79,18 +80,18 @@ class ListTests(KeepTestCase):
     def test_not_by_the_file(self) -> None:
         """A file takes nothing with it that is kept by its own key alone; by its key any value is let go."""
         self.keep(by=KeptBy.KEY)
-        self.assertIsNone(self.unkeep(KeptBy.FILE))
+        self.assertIsNone(self.unkeep(KeptBy.PART))
         self.assertEqual(self.entry().by, KeptBy.KEY)
         self.unkeep(KeptBy.KEY)
-        self.keep(by=KeptBy.FILE)
+        self.keep(by=KeptBy.PART)
         self.assertEqual(self.unkeep(KeptBy.KEY), KeptBy(0))
 
     def test_both_at_once(self) -> None:
         """That holds also for what is asked while the disk has not written what was asked before."""
         self.kept.hangs = True
-        for by in (KeptBy.KEY, KeptBy.FILE):
+        for by in (KeptBy.KEY, KeptBy.PART):
             Deferred.fromCoroutine(self.keeper.keep(KEY, b"value", 1, TTL, 0, by))
-        Deferred.fromCoroutine(self.keeper.unkeep(KEY, KeptBy.FILE))
+        Deferred.fromCoroutine(self.keeper.unkeep(KEY, KeptBy.PART))
         self.kept.flush()
         self.assertEqual((self.entry().by, self.kept.value(self.entry())), (KeptBy.KEY, b"value"))
 

@@ -7,6 +7,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from dht14.client.blocking import Client
 from dht14.files.manifest import PIECE_BYTES
 from tests.cmd.shell import Outcome, run
 from tests.process.nodes import Twistd, eventually
@@ -77,10 +78,46 @@ class KeptTests(NetworkTestCase):
         self.assertIn("kept by their own keys, too: 1", outcome.error)
         self.assertEqual(self.command("keep", address, *api).code, 0)
         outcome = self.command("unkeep", key)
-        self.assertIn("still renewed as a part of a kept file", outcome.error)
+        self.assertIn("still renewed with a kept file", outcome.error)
         self.assertEqual(len(self.kept()), 3)
         self.assertEqual(self.command("unkeep", address, *api).code, 0)
         self.assertEqual(self.kept(), [])
+
+    def test_new_version(self) -> None:
+        """When the next version of a file that an owner has signed is kept, the parts of the former one leave
+        the list; but for those that both have, and those of a file that is kept by its own address."""
+        node = self.start()
+        eventually(lambda: self.command("kept").code == 0, "the list of kept values")
+        api = ("--api-address", f"127.0.0.1:{node.api_port}")
+        key, file = str(self.data_dir.parent / "me.pem"), self.data_dir.parent / "file"
+        self.assertEqual(run("keygen", key).code, 0)
+        pieces = [bytes([number]) * PIECE_BYTES for number in range(4)]
+
+        def keep(*parts: bytes, owner: tuple[str, ...] = ("--sign", key)) -> str:
+            file.write_bytes(b"".join(parts))
+            put = self.command("put", *owner, "--file", str(file), "--keep", *api)
+            self.assertEqual(put.code, 0, put.error)
+            return put.out.decode().strip()
+
+        def parts() -> set[str]:
+            return {value["key"] for value in self.kept()}
+
+        def keys_of(*addresses: str) -> set[str]:
+            found = (Client(api[1]).file_keys(address) or [] for address in addresses)
+            return {key.hex() for keys in found for key in keys}
+
+        name = keep(*pieces[:2])
+        self.assertEqual(parts(), keys_of(name))
+        self.assertEqual(keep(*pieces[1:3]), name)
+        self.assertEqual(len(keys_of(name)), 4)
+        eventually(lambda: parts() == keys_of(name), "the end of the former parts")
+        own = keep(*pieces[1:3], owner=())
+        self.assertEqual(keep(pieces[3], pieces[0]), name)
+        eventually(lambda: parts() == keys_of(name, own), "the end of the name of a file")
+        self.assertEqual(self.command("unkeep", name).code, 0)
+        self.assertEqual(parts(), keys_of(own))
+        self.assertEqual(self.command("unkeep", own).code, 0)
+        self.assertEqual(parts(), set())
 
     def test_limit(self) -> None:
         """A full list refuses what does not fit, and says so; what is on it stays."""

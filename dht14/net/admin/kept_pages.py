@@ -26,6 +26,7 @@ _REFUSED = {
     KeepRefusal.LIST_FULL: (507, "Raise it, or take values off the list: dht14 kept, dht14 unkeep."),
     KeepRefusal.DELETED: (410, ""),
     KeepRefusal.NOT_AUTHENTIC: (422, ""),
+    KeepRefusal.NO_FILE: (422, "Keep it by its key."),
     KeepRefusal.NO_VERSION: (400, "Send the version of the receipt, or no value."),
 }
 
@@ -83,9 +84,16 @@ class KeptPages:
         return Answer.of_json({"kept": len(keys) - len(refused), "refused": refused})
 
     async def unkeep(self, call: AdminCall) -> Answer:
-        """Let go of what keeps a value; it is renewed no more when nothing does."""
-        key = self._key(call.segments[0])
-        left = await self._keeping.unkeep(key, _asked_by(call))
+        """Let go of what keeps a value, or of a file; what nothing keeps any more is renewed no more."""
+        key, by = self._key(call.segments[0]), _asked_by(call)
+        if by is KeptBy.FILE:
+            unkept = await self._keeping.unkeep_file(key)
+            if isinstance(unkept, KeepRefusal):
+                raise _refused(unkept)
+            if unkept is None:
+                raise HttpError(404, "no file is kept under this address", "GET /v1/kept lists what is.")
+            return Answer.of_json(unkept)
+        left = await self._keeping.unkeep(key, by)
         if isinstance(left, KeepRefusal):
             raise _refused(left)
         if left is None:
@@ -111,7 +119,7 @@ def _asked_by(call: AdminCall) -> KeptBy:
     try:
         return _BY[call.parameters.get("by", "key")]
     except KeyError:
-        raise HttpError(400, "by must be key or file") from None
+        raise HttpError(400, "by must be key, file or part") from None
 
 
 def _refused(refusal: KeepRefusal | NoRecord) -> HttpError:

@@ -243,7 +243,7 @@ class KeptValueJson(TypedDict):
     expires_in: float
     """Seconds until it expires at its holders unless it is renewed."""
     by: list[str]
-    """What keeps it: `key`, its own key, or `file`, one of which it is a part, or both."""
+    """What keeps it: `key`, its own key; `file`, one with this address; `part`, one that has it as a part."""
 
 
 class KeptPageJson(TypedDict):
@@ -254,6 +254,20 @@ class KeptPageJson(TypedDict):
     used: int
     """Bytes of the whole list."""
     limit: int
+
+
+class UnkeptFileJson(TypedDict):
+    """A file that is let go, and the numbers of its records."""
+
+    key: str
+    ended: int
+    """Those that are not renewed any more."""
+    shared: int
+    """Those that other kept files have, too."""
+    by_key: int
+    """Those that are kept by their own keys as well."""
+    complete: bool
+    """Whether this is all; otherwise more of them end soon."""
 
 
 class KeepingView(Protocol):
@@ -270,6 +284,9 @@ class KeepingView(Protocol):
 
     async def unkeep(self, key: int, by: KeptBy) -> KeptBy | KeepRefusal | None:
         """Let go of what keeps a value. Return what still does, None if it was not kept in this way."""
+
+    async def unkeep_file(self, key: int) -> UnkeptFileJson | KeepRefusal | None:
+        """Let go of the file with this address; None: no file is kept under it."""
 
 
 class NodeView(Protocol):

@@ -28,6 +28,7 @@ from dht14.net.admin.view import (
     RecordsJson,
     StatusJson,
     TraceJson,
+    UnkeptFileJson,
     WatchesJson,
     event,
 )
@@ -116,6 +117,12 @@ class FakeKeeping:
         if isinstance(self.refusal, KeepRefusal):
             return self.refusal
         return KeptBy(0) if self.values.pop(key, None) is not None else None
+
+    async def unkeep_file(self, key: int) -> UnkeptFileJson | KeepRefusal | None:
+        left = await self.unkeep(key, KeptBy.FILE)
+        if left is None or isinstance(left, KeepRefusal):
+            return left
+        return UnkeptFileJson(key=f"{key:064x}", ended=3, shared=2, by_key=1, complete=True)
 
 
 @define(slots=False)

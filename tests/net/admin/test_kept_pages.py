@@ -98,13 +98,25 @@ class KeptPagesTests(AdminCase):
         self.assertEqual(answer.content, {"kept": 0, "refused": [{"key": keys[0], "error": "not found"}]})
 
     def test_by(self) -> None:
-        """Values are kept and let go by their keys, or as parts of a file where the client says so."""
+        """Values are kept and let go by their keys, or as the address or a part of a file where the client
+        says so."""
         body = json.dumps({"keys": [key_of(7)]}).encode()
-        for query in ("", "?by=key", "?by=file"):
+        for query in ("", "?by=key", "?by=file", "?by=part"):
             self.ask("PUT", f"/v1/kept/k{query}")
             self.ask("POST", f"/v1/kept{query}", body)
             self.ask("DELETE", f"/v1/kept/k{query}")
-        self.assertEqual(self.view.keeping.asked_by, [KeptBy.KEY] * 6 + [KeptBy.FILE] * 3)
+        self.assertEqual(self.view.keeping.asked_by, [KeptBy.KEY] * 6 + [KeptBy.FILE] * 3 + [KeptBy.PART] * 3)
+
+    def test_unkeep_file(self) -> None:
+        """Who lets a file go learns what becomes of its parts; an address under which no file is kept is
+        refused."""
+        self.view.keeping.values[7] = kept_value(7)
+        path = f"/v1/kept/{key_of(7)}?by=file"
+        numbers = {"ended": 3, "shared": 2, "by_key": 1, "complete": True}
+        self.assertEqual(self.ask("DELETE", path).content, {"key": key_of(7), **numbers})
+        self.assertEqual(self.ask("DELETE", path).status, 404)
+        self.view.keeping.refusal = KeepRefusal.NOT_READY
+        self.assertEqual(self.ask("DELETE", path).status, 503)
 
     def test_list_and_unkeep(self) -> None:
         """The list has what is kept; a key that was taken off it is gone, and cannot be taken off twice."""

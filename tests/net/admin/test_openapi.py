@@ -24,6 +24,7 @@ SHAPES = (
         "Records",
         "KeptValue",
         "KeptPage",
+        "UnkeptFile",
     ),
     *("Holder", "Step", "Trace"),
     *("NetworkNode", "WalkEnd"),
