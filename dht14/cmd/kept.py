@@ -216,7 +216,8 @@ def add_kept_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `dht14 kept`."""
     parser.description = (
         "List the values that a node renews, and those that it has stopped to renew because others replaced "
-        "them or their owners deleted them. The last column says why a renewal failed."
+        "them or their owners deleted them. They are kept by their key, as the address of a file, or as a "
+        "part of one. The last column says why a renewal failed."
     )
     add_limit_argument(parser)
     add_admin_arguments(parser)

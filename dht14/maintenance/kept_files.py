@@ -25,8 +25,8 @@ from dht14.records.envelope import decode
 from dht14.records.kept import KeepRefusal, KeptBy, KeptEntry, KeptList, KeptState
 from dht14.records.record import Kind
 
-PAGE = 500
-"""Entries that are looked at, or changed, before the reactor does other work."""
+PAGE = 100
+"""Entries that are opened, or changed, before the reactor does other work: about a millisecond."""
 
 WAIT, LOOK = 5.0, 0.1
 """Seconds that a client who lets a file go waits for others that are keeping, and between two looks."""

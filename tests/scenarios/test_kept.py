@@ -172,6 +172,17 @@ class ReplacedTests(KeptTestCase):
         self.assertEqual(self.read(OPEN), {b"new"})
         self.assertIs(self.entry(OPEN).state, KeptState.REPLACED)
 
+    def test_put_again_here(self) -> None:
+        """What replaces it through the node that keeps it is kept in its place, however short it was put to
+        live, also if the node is killed as soon as it has given the receipt."""
+        self.keep(OPEN, b"old")
+        self.put(self.keeper, OPEN, b"new", ttl=60)
+        self.die()
+        self.come_back()
+        self.watch(OPEN, 4 * TTL, unwanted=b"old")
+        self.assertEqual(self.read(OPEN), {b"new"})
+        self.assertIs(self.entry(OPEN).state, KeptState.RENEWED)
+
     def test_deleted(self) -> None:
         """A value that its owner deleted stays deleted."""
         old = OWNER.says(b"payload", 1)
