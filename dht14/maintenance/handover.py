@@ -87,8 +87,8 @@ class HandOver:
     async def _keys(self) -> list[int]:
         """Return the keys of all records except cached ones, those with the fewest copies first."""
         by_copies: list[list[int]] = [[] for _ in range(MAX_REPLICATION + 1)]
-        async for records in scan(self._store, self._clock):
-            for record in records:
+        async for page in scan(self._store, self._clock):
+            for record in page.records:
                 by_copies[record.replication].append(record.key)
         return [key for keys in by_copies[1:] for key in keys]
 

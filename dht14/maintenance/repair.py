@@ -8,7 +8,7 @@ same case. Only the REPAIRERS nearest holders offer a record; one that takes the
 them offers it to all. Republish finds what they miss. Who has a record already says so to an INVENTORY.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
 
 from attrs import define, field
@@ -18,12 +18,12 @@ from twisted.python.failure import Failure
 
 from dht14.errors import CallFailed
 from dht14.kademlia.contact import Contact
-from dht14.kademlia.parameters import MAX_INLINE_VALUE
 from dht14.kademlia.routing_table import RoutingTable
 from dht14.kademlia.subnet_limits import limit_per_subnet
 from dht14.maintenance.inventories import DueRecord
-from dht14.maintenance.replicator import Offered, Replicator
+from dht14.maintenance.replicator import Replicator
 from dht14.maintenance.store_scan import scan
+from dht14.maintenance.turns import Turn, Turns, offers_to_one
 from dht14.node.concurrency import run_limited
 from dht14.node.ports import Rpc
 from dht14.node.republish_times import RepublishTimes
@@ -45,46 +45,16 @@ it."""
 PAGES_AT_ONCE = 16
 """Pages of the store that are compared at the same time: each group of them costs two round trips."""
 
-REPAIRS_AT_ONCE = 32
-"""Records that are offered at the same time: over the internet one takes half a second."""
-
 OFFERS_OF_A_RECORD = 3
 """How often a record is offered to a contact that does not answer: of many records some offers are lost."""
 
-MAX_VAIN_OFFERS = REPAIRS_AT_ONCE
-"""Offers in a row that a contact leaves without an answer until it is offered nothing more in this scan: so a
-dead one costs two timeouts, and a lost datagram little."""
+SERVING_SECONDS, REPAIR_SECONDS = 10.0, 60.0
+"""How long a contact is offered records while others wait: those that have asked for what they missed, or
+those that a change of the neighbours has made holders."""
 
 RESEND_WINDOW = 2.0
 """Seconds after the beginning of a contact's turn in which another RESYNC of it is only the same, sent again.
 After an absence it comes later."""
-
-
-@define
-class _Answers:
-    """Which contacts answer what they are offered in one scan of the store.
-
-    Small and large records count apart: a contact may be out of reach for large ones alone.
-    """
-
-    unheard: set[int] = field(factory=set)
-    """The ids of those that left the offers of a record without an answer: they may lack it."""
-    not_near: set[int] = field(factory=set)
-    """The ids of those that do not take themselves for holders of a record."""
-    _unanswered: dict[tuple[int, bool], int] = field(factory=dict)
-    """Offers since the last answer, by id of the contact, and by whether the records are large."""
-
-    def is_expected(self, contact: Contact, record: Record) -> bool:
-        """Return whether the contact is still offered records of this size."""
-        return self._unanswered.get((contact.node_id, _is_large(record)), 0) < MAX_VAIN_OFFERS
-
-    def came(self, record: Record, contacts: Iterable[Contact], offered: Offered) -> None:
-        """A record was offered to these contacts."""
-        self.not_near.update(contact.node_id for contact in offered.not_near)
-        for contact in contacts:
-            which = contact.node_id, _is_large(record)
-            is_heard = contact not in offered.unheard
-            self._unanswered[which] = 0 if is_heard else self._unanswered.get(which, 0) + 1
 
 
 @define(eq=False)
@@ -109,8 +79,8 @@ class Repair:
     _settled: tuple[Contact, ...] | None = field(default=None, init=False)
     """What the table returned as neighbours when they were last found unchanged."""
     _missed: Mapping[int, int] = field(factory=dict, init=False)
-    """The ids of the neighbours that left an offer of the last scan without an answer, or took themselves for
-    too far from the key, and for how many scans in a row they have done so."""
+    """The ids of the neighbours that left an offer of the last scan without an answer, took themselves for
+    too far from the key, or lost their turn, and for how many scans in a row they have done so."""
     _again: set[int] = field(factory=set, init=False)
     """Those of them that are offered everything once more, as newcomers are."""
 
@@ -143,8 +113,12 @@ class Repair:
             self._waited += 1
             return
         before, self._before, self._waited, self._settled = self._before, neighbours, 0, None
-        answers = await self._offer_records(before, neighbours)
-        self._missed = {i: self._missed.get(i, 0) + 1 for i in answers.unheard | answers.not_near}
+        turns = Turns(REPAIR_SECONDS, lambda: self._neighbours().keys() != now)
+        await self._offer_records(before, neighbours, turns)
+        missed = [
+            turn.contact.node_id for turn in turns if turn.is_unheard or turn.is_not_near or turn.is_put_off
+        ]
+        self._missed = {i: self._missed.get(i, 0) + 1 for i in missed}
         self._again = {i for i, scans in self._missed.items() if scans < MAX_SERVES}
         if self._again and before is None:
             self._before = None
@@ -153,24 +127,42 @@ class Repair:
         return {contact.node_id: contact for contact in self._table.neighbours()}
 
     async def serve_askers(self) -> None:
-        """Offer the contacts that have sent RESYNC all records that they should hold, then send RESYNCED to
-        those that have answered all of these offers. The others are served again, and so are those that have
-        no room: for what they were not offered they must not vote."""
-        neighbours, began = self._neighbours(), self._clock.seconds()
-        askers = self._resync_state.take_requests(neighbours, began)
-        if not askers:
-            return
+        """Serve the contacts that have sent RESYNC, until none is left whose turn has come."""
+        while self.has_askers():
+            neighbours, began = self._neighbours(), self._clock.seconds()
+            askers = self._resync_state.take_requests(neighbours, began)
+            if not askers:
+                return
+            await self._serve(askers, neighbours, began)
+
+    async def _serve(
+        self, askers: Mapping[int, Contact], neighbours: Mapping[int, Contact], began: float
+    ) -> None:
+        """Offer these contacts all records that they should hold, then send RESYNCED to those that have
+        answered all of these offers. The others are served again, and so are those that have no room: for
+        what they were not offered they must not vote. One that is slow has another turn when others have had
+        theirs."""
         for node_id in askers:
             self._replicator.returned(node_id)
         others = {node_id: contact for node_id, contact in neighbours.items() if node_id not in askers}
-        unheard = (await self._offer_records(others, neighbours, askers)).unheard
+        turns = Turns(
+            SERVING_SECONDS,
+            lambda: len(askers) > 1 or self._resync_state.has_requests_of_others(askers),
+            {node_id: self._resync_state.mark_of(node_id) for node_id in askers},
+        )
+        await self._offer_records(others, neighbours, turns)
+        unheard = {turn.contact.node_id for turn in turns if turn.is_unheard}
+        put_off = {turn.contact.node_id: turn.mark for turn in turns if turn.is_put_off}
         if self._before is not None:
-            served = {i: contact for i, contact in neighbours.items() if i in askers and i not in unheard}
-            self._before = {**self._before, **served}
-            self._again -= served.keys()
+            served = askers.keys() & neighbours.keys() - unheard - put_off.keys()
+            self._before = {**self._before, **{i: neighbours[i] for i in served}}
+            self._again -= served
         for node_id, contact in askers.items():
+            now = self._clock.seconds()
             if node_id in unheard or not self._replicator.accepts_copies(node_id):
-                self._resync_state.not_served(contact, self._clock.seconds())
+                self._resync_state.not_served(contact, now)
+            elif node_id in put_off:
+                self._resync_state.put_off(contact, put_off[node_id], now)
             elif not self._resync_state.has_asked_since(node_id, began + RESEND_WINDOW):
                 self._rpc.ask(contact, Resynced()).addErrback(self._not_told, contact)
 
@@ -179,25 +171,28 @@ class Repair:
         self._resync_state.not_served(contact, self._clock.seconds())
 
     async def _offer_records(
-        self,
-        before: Mapping[int, Contact] | None,
-        neighbours: Mapping[int, Contact],
-        askers: Mapping[int, Contact] | None = None,
-    ) -> _Answers:
-        """Offer each record to its new holders: to all of them, or only to the `askers`."""
+        self, before: Mapping[int, Contact] | None, neighbours: Mapping[int, Contact], turns: Turns
+    ) -> None:
+        """Offer each record to those of its new holders that have a turn. Each contact is offered its records
+        beside the others: a slow one delays these only until its turn is over."""
         began, given = self._clock.seconds(), 0
-        answers = _Answers()
-        async for records in scan(self._store, self._clock, PAGES_AT_ONCE):
-            newcomers = [
-                DueRecord(r, self._newcomers(r, before, neighbours, askers))
-                for r in records
-                if not r.is_cached
-            ]
-            due = await self._replicator.inventories.lacking([one for one in newcomers if one.contacts])
-            await run_limited(
-                (self._offer(one.record, one.contacts, answers) for one in due), REPAIRS_AT_ONCE
-            )
-            given += len(due)
+        async for page in scan(self._store, self._clock, PAGES_AT_ONCE, turns.first_mark):
+            due: dict[Turn, list[Record]] = {}
+            for record in page.records:
+                if record.is_cached:
+                    continue
+                for contact in self._newcomers(record, before, neighbours):
+                    turn = turns.of(contact, page)
+                    if turn is not None:
+                        due.setdefault(turn, []).append(record)
+            lacked: set[int] = set()
+            at_once = offers_to_one(max(len(due), 1))
+            jobs = (self._bring(turn, records, turns, at_once, lacked) for turn, records in due.items())
+            await run_limited(jobs, len(due))
+            turns.page_ended(page)
+            given += len(lacked)
+            if turns.are_over:
+                break
         if given:
             self.log.debug(
                 "Neighbours changed; records offered to new holders: {records}, in {seconds:.1f} s.",
@@ -205,26 +200,30 @@ class Repair:
                 records=given,
                 seconds=self._clock.seconds() - began,
             )
-        return answers
 
-    async def _offer(self, record: Record, contacts: Sequence[Contact], answers: _Answers) -> None:
-        """Offer a record to those of the contacts that still answer, and once more to those that did not."""
-        left = list(contacts)
+    async def _bring(
+        self, turn: Turn, records: Sequence[Record], turns: Turns, at_once: int, lacked: set[int]
+    ) -> None:
+        """Offer a contact those of the records that it lacks; add their keys to `lacked`."""
+        turn.began(self._clock.seconds())
+        lacking = await self._replicator.inventories.lacking([DueRecord(r, [turn.contact]) for r in records])
+        await run_limited((self._offer(one.record, turn, turns) for one in lacking), at_once)
+        turn.ended(self._clock.seconds())
+        lacked.update(one.record.key for one in lacking)
+
+    async def _offer(self, record: Record, turn: Turn, turns: Turns) -> None:
+        """Offer a record to a contact while it has its turn, and once more if it does not answer."""
         for _ in range(OFFERS_OF_A_RECORD):
-            asked = [contact for contact in left if answers.is_expected(contact, record)]
-            if not asked:
+            if turns.put_off_if_due(turn, self._clock.seconds()):
+                return
+            if not turn.may_answer(record):
                 break
-            offered = await self._replicator.offer(record, asked)
-            answers.came(record, asked, offered)
-            left = [contact for contact in left if contact not in asked or contact in offered.unheard]
-        answers.unheard.update(contact.node_id for contact in left)
+            if turn.came(record, await self._replicator.offer(record, [turn.contact])):
+                return
+        turn.is_unheard = True
 
     def _newcomers(
-        self,
-        record: Record,
-        before: Mapping[int, Contact] | None,
-        neighbours: Mapping[int, Contact],
-        askers: Mapping[int, Contact] | None,
+        self, record: Record, before: Mapping[int, Contact] | None, neighbours: Mapping[int, Contact]
     ) -> list[Contact]:
         """Return the new holders of the record, if this node must offer it to them."""
         own_id = self._table.own_id
@@ -239,12 +238,11 @@ class Repair:
         # One of the nearer ones has gone just now. It may have died before the former pass, unnoticed: then
         # nobody has offered the record to those that became holders in that pass.
         served = former if own_id in former[:REPAIRERS] else []
-        newcomers = [
-            i
+        return [
+            neighbours[i]
             for i in self._nearest(record, neighbours)
             if i != own_id and (i not in served or i in self._again)
         ]
-        return [neighbours[i] for i in newcomers if askers is None or i in askers]
 
     def _nearest(self, record: Record, neighbours: Mapping[int, Contact]) -> list[int]:
         """Return the ids of the record's holders among these and this node, nearest first, limited per
@@ -255,7 +253,3 @@ class Repair:
         return [
             c.node_id for c in islice(limit_per_subnet(takers, self._table.subnet_of), record.replication)
         ]
-
-
-def _is_large(record: Record) -> bool:
-    return len(record.value) > MAX_INLINE_VALUE

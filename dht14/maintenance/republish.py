@@ -72,9 +72,9 @@ class Republish:
         self._last = began
         self._draw_factor()
         republished = 0
-        async for records in scan(self._store, self._clock):
+        async for page in scan(self._store, self._clock):
             now = self._clock.seconds()
-            due = [record for record in records if self._is_due(record, now, interval)]
+            due = [record for record in page.records if self._is_due(record, now, interval)]
             candidates = [await self._replica_candidates(record) for record in due]
             await run_limited(map(self._republish, due, candidates), REPUBLISHES_AT_ONCE)
             republished += len(due)

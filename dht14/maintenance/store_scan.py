@@ -1,17 +1,20 @@
 """Scans all records of a store page by page; between two pages the reactor does other work."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
 from dht14.records.record import Record
-from dht14.records.store import BEGINNING, LocalStore
+from dht14.records.store import BEGINNING, LocalStore, Page
 
 
-async def scan(store: LocalStore, clock: IReactorTime, pages: int = 1) -> AsyncIterator[Sequence[Record]]:
-    """Yield the records of some pages at a time. Records that come or go during the scan may be missing."""
-    mark: bytes | None = BEGINNING
+async def scan(
+    store: LocalStore, clock: IReactorTime, pages: int = 1, after: bytes = BEGINNING
+) -> AsyncIterator[Page]:
+    """Yield some pages at a time, as one, beginning after the mark `after`. Records that come or go during
+    the scan may be missing."""
+    mark: bytes | None = after
     records: list[Record] = []
     turns = 0
     while mark is not None:
@@ -20,6 +23,6 @@ async def scan(store: LocalStore, clock: IReactorTime, pages: int = 1) -> AsyncI
         mark = page.mark
         turns += 1
         if mark is None or turns % pages == 0:
-            yield records
+            yield Page(records, mark)
             records = []
         await deferLater(clock, 0)

@@ -5,12 +5,13 @@ copies count neither for a read nor for a write: otherwise three old copies woul
 asks with RESYNC. The other holders then offer it their records, and send RESYNCED when they have done so.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 
 from attrs import define, field
 
 from dht14.bounded import BoundedDict, ExpiringSet
 from dht14.kademlia.contact import Contact
+from dht14.records.store import BEGINNING
 
 RESYNC_TIMEOUT = 300.0
 """Seconds after which a node trusts its copies again, even if holders have not sent RESYNCED."""
@@ -55,6 +56,11 @@ class ResyncState:
     """Ids of the contacts that were served last."""
     _vain_turns: BoundedDict[int, int] = field(factory=lambda: BoundedDict(MAX_REQUESTS), init=False)
     """How often contacts were served in vain since their last RESYNC, by id."""
+    _put_off: BoundedDict[int, tuple[bytes, float]] = field(
+        factory=lambda: BoundedDict(MAX_REQUESTS), init=False
+    )
+    """Where in the store of this node contacts were put off that were slow, and when for the first time, by
+    id."""
 
     # What this node missed
 
@@ -116,16 +122,32 @@ class ResyncState:
         waited longest is dropped.
         """
         self._vain_turns.pop(contact.node_id, None)
+        self._put_off.pop(contact.node_id, None)
         self._requests[contact.node_id] = contact, now
         self.on_request()
 
     def not_served(self, contact: Contact, now: float) -> None:
         """A contact that was to be served did not answer, or was not told: its turn comes again, MAX_SERVES
         times in all. It has a request again already if it has asked meanwhile."""
+        self._put_off.pop(contact.node_id, None)
         turns = self._vain_turns.get(contact.node_id, 0) + 1
         if turns < MAX_SERVES and contact.node_id not in self._requests:
             self._vain_turns[contact.node_id] = turns
             self._requests[contact.node_id] = contact, now
+
+    def put_off(self, contact: Contact, mark: bytes, now: float) -> None:
+        """A contact has been offered the records up to a mark, and others wait: its turn comes again after
+        theirs, until it trusts its copies in any case."""
+        _, began = self._put_off.get(contact.node_id, (mark, now))
+        if contact.node_id in self._requests:
+            return  # It has asked meanwhile: what it has got may be lost.
+        if now - began < RESYNC_TIMEOUT:
+            self._put_off.renew(contact.node_id, (mark, began))
+            self._requests[contact.node_id] = contact, now
+
+    def mark_of(self, node_id: int) -> bytes:
+        """Return the mark up to which a contact has been offered all records since its RESYNC."""
+        return self._put_off[node_id][0] if node_id in self._put_off else BEGINNING
 
     def has_asked_since(self, node_id: int, since: float) -> bool:
         """Whether a contact waits for its turn that has asked at this time or later."""
@@ -136,23 +158,29 @@ class ResyncState:
         """Whether a contact waits for what it missed."""
         return bool(self._requests)
 
+    def has_requests_of_others(self, node_ids: Container[int]) -> bool:
+        """Whether a contact waits that is none of these."""
+        return any(node_id not in node_ids for node_id in self._requests)
+
     def take_requests(self, neighbours: Iterable[int], now: float) -> dict[int, Contact]:
         """Remove and return the contacts to serve now: neighbours, and those that waited
         NEIGHBOUR_TIMEOUT.
 
-        One that did not answer its offers, and is no neighbour any more, is dropped: nothing would be brought
-        to it.
+        One that did not answer its offers, or was put off, and is no neighbour any more, is dropped: nothing
+        would be brought to it.
         """
         near = set(neighbours)
         self._served.expire(now)
         due = {
             node_id: contact
             for node_id, (contact, requested_at) in self._requests.items()
-            if (node_id in near or now - requested_at >= NEIGHBOUR_TIMEOUT) and node_id not in self._served
+            if (node_id in near or now - requested_at >= NEIGHBOUR_TIMEOUT)
+            and (node_id not in self._served or node_id in self._put_off)
         }
         for node_id in due:
             del self._requests[node_id]
-        to_serve = {i: contact for i, contact in due.items() if i in near or i not in self._vain_turns}
+        unfinished = self._vain_turns.keys() | self._put_off.keys()
+        to_serve = {i: contact for i, contact in due.items() if i in near or i not in unfinished}
         for node_id in to_serve:
             self._served.add(node_id, now)
         return to_serve

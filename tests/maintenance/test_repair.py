@@ -4,7 +4,14 @@ from twisted.internet.defer import Deferred
 
 from dht14.kademlia.contact import Contact
 from dht14.kademlia.parameters import HARD_TIMEOUT
-from dht14.maintenance.repair import MAX_LOOKS_WAITED, MAX_VAIN_OFFERS, REPAIRS_AT_ONCE, RESEND_WINDOW, Repair
+from dht14.maintenance.repair import (
+    MAX_LOOKS_WAITED,
+    REPAIR_SECONDS,
+    RESEND_WINDOW,
+    SERVING_SECONDS,
+    Repair,
+)
+from dht14.maintenance.turns import MAX_VAIN_OFFERS, OFFERS_TO_ONE
 from dht14.node.resync_state import MAX_SERVES, SERVE_SPACING
 from dht14.records.record import Record
 from dht14.records.store import Refusal
@@ -322,7 +329,7 @@ class RepairTests(HoldersTestCase):
         newcomer = self.newcomer(0)
         answer = self.ignore(newcomer, Offer)
         self.look()
-        self.assertLessEqual(self.asked(Offer), 3 * (REPAIRS_AT_ONCE + MAX_VAIN_OFFERS))
+        self.assertLessEqual(self.asked(Offer), 3 * (OFFERS_TO_ONE + MAX_VAIN_OFFERS))
         newcomer.answer = answer
         self.look()
         self.assertEqual([self.holders(record) for record in records], 100 * [[1, 2, 3, 0]])
@@ -414,3 +421,55 @@ class RepairTests(HoldersTestCase):
         self.network.wait(SERVE_SPACING)
         self.serve()
         self.assertEqual(self.asked(Resynced), 1)
+
+    def until_resynced(self, asker: Peer) -> float:
+        """Run until a node is told that it has got all; the seconds that took."""
+        clock = self.network.clock
+        began = clock.seconds()
+        asker.asked.clear()
+        self.assertTrue(
+            clock.run_until_true(lambda: any(isinstance(r, Resynced) for r in asker.asked), began + 200)
+        )
+        return clock.seconds() - began
+
+    def test_slow_asker(self) -> None:
+        """A node that is slow to answer each offer holds up those that ask after it only until its turn is
+        over. Then it gets the rest, and is told only after that."""
+        records = self.many(1500)
+        slow = self.newcomer(0)
+        slow.latency = 0.45
+        two = self.cluster[1]
+        two.resync_state.requested(slow.contact, self.network.clock.seconds())
+        serving = Deferred.fromCoroutine(self.repairs[2].serve_askers())
+        self.network.wait(1)
+        two.resync_state.requested(self.one.contact, self.network.clock.seconds())
+        self.assertLess(self.until_resynced(self.one), 2 * SERVING_SECONDS + 3)
+        self.assertNotIn(Resynced(), slow.asked)
+        self.until_resynced(slow)
+        self.assertEqual([self.holders(record) for record in records], 1500 * [[1, 2, 3, 0]])
+        self.network.seconds_until(serving)
+
+    def test_slow_alone(self) -> None:
+        """A slow node that nobody waits for gets all in one turn."""
+        records = self.many(800)
+        slow = self.newcomer(0)
+        slow.latency = 0.45
+        self.resynced(slow)
+        self.assertEqual([self.holders(record) for record in records], 800 * [[1, 2, 3, 0]])
+        self.assertLessEqual(self.asked(Inventory), (len(self.cluster) - 1) * (800 // MAX_ENTRIES + 3))
+
+    def test_slow_newcomer(self) -> None:
+        """A newcomer that leaves most offers without an answer does not hold up the repair after a death for
+        longer than its turn."""
+        self.many(1500)
+        slow, number = self.newcomer(0), count()
+        answer = slow.answer
+        slow.answer = lambda request, sender: (
+            None if isinstance(request, Offer) and next(number) % 3 else answer(request, sender)
+        )
+        self.finish(self.repairs[1].one_pass())
+        looking = Deferred.fromCoroutine(self.repairs[1].one_pass())
+        self.network.wait(1)
+        self.leave(self.cluster[4])
+        self.network.wait(REPAIR_SECONDS - 10)
+        self.assertLess(self.network.seconds_until(looking), 10 + 3)

@@ -23,8 +23,8 @@ class PagesTests(SynchronousTestCase):
         seen: list[list[int]] = []
 
         async def walk() -> None:
-            async for records in scan(store, clock):
-                seen.append([record.key for record in records])
+            async for page in scan(store, clock):
+                seen.append([record.key for record in page.records])
 
         walked = Deferred.fromCoroutine(walk())
         self.assertEqual(len(seen), 1)

@@ -8,6 +8,7 @@ from dht14.node.resync_state import (
     SERVE_SPACING,
     ResyncState,
 )
+from dht14.records.store import BEGINNING
 from tests.fakes import contact
 
 NOW = 1000.0
@@ -141,3 +142,47 @@ class ResyncStateTests(SynchronousTestCase):
         for node_id in range(2 * MAX_REQUESTS):
             self.resync_state.requested(contact(node_id), NOW)
         self.assertEqual(len(self.resync_state.take_requests(range(2 * MAX_REQUESTS), NOW)), MAX_REQUESTS)
+
+    def test_put_off(self) -> None:
+        """A slow contact goes on where it was, at once, until it trusts its copies in any case. Its next
+        RESYNC begins from the beginning."""
+        one = contact(1)
+        self.resync_state.requested(one, NOW)
+        for turn in range(3):
+            now = NOW + turn
+            self.assertEqual(self.resync_state.take_requests((1,), now), {1: one})
+            self.assertEqual(self.resync_state.mark_of(1), b"%d" % turn if turn else BEGINNING)
+            self.resync_state.put_off(one, b"%d" % (turn + 1), now)
+        self.resync_state.requested(one, NOW)
+        self.assertEqual(self.resync_state.mark_of(1), BEGINNING)
+        self.assertEqual(self.resync_state.take_requests((1,), NOW + 2 + SERVE_SPACING), {1: one})
+        self.resync_state.put_off(one, b"1", NOW)
+        self.resync_state.take_requests((1,), NOW)
+        self.resync_state.put_off(one, b"2", NOW + RESYNC_TIMEOUT)
+        self.assertFalse(self.resync_state.has_requests)
+
+    def test_put_off_asks_again(self) -> None:
+        """One that has asked again meanwhile begins from the beginning: it may have lost what it got."""
+        one = contact(1)
+        self.resync_state.requested(one, NOW)
+        self.resync_state.take_requests((1,), NOW)
+        self.resync_state.requested(one, NOW)
+        self.resync_state.put_off(one, b"1", NOW)
+        self.assertEqual(self.resync_state.mark_of(1), BEGINNING)
+        self.assertEqual(self.resync_state.take_requests((1,), NOW), {}, "after the pause between two turns")
+        self.assertTrue(self.resync_state.has_requests)
+
+    def test_put_off_moves_away(self) -> None:
+        """One that is no neighbour any more is not told that it has got all: nothing else would come."""
+        one = contact(1)
+        self.resync_state.requested(one, NOW)
+        self.resync_state.take_requests((1,), NOW)
+        self.resync_state.put_off(one, b"1", NOW)
+        self.assertEqual(self.resync_state.take_requests((), NOW + NEIGHBOUR_TIMEOUT), {})
+        self.assertFalse(self.resync_state.has_requests)
+
+    def test_others(self) -> None:
+        """Those that are served are not among those that wait for it."""
+        self.resync_state.requested(contact(1), NOW)
+        self.assertFalse(self.resync_state.has_requests_of_others({1}))
+        self.assertTrue(self.resync_state.has_requests_of_others({2}))
