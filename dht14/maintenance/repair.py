@@ -150,7 +150,10 @@ class Repair:
             lambda: len(askers) > 1 or self._resync_state.has_requests_of_others(askers),
             {node_id: self._resync_state.mark_of(node_id) for node_id in askers},
         )
-        await self._offer_records(others, neighbours, turns)
+        # Where they asked from: what this node has in its table may be a former address, or another node that
+        # has the same identity.
+        reached = {i: askers.get(i, contact) for i, contact in neighbours.items()}
+        await self._offer_records(others, reached, turns)
         unheard = {turn.contact.node_id for turn in turns if turn.is_unheard}
         put_off = {turn.contact.node_id: turn.mark for turn in turns if turn.is_put_off}
         if self._before is not None:

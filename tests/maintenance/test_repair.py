@@ -276,6 +276,20 @@ class RepairTests(HoldersTestCase):
         self.assertEqual(self.holders(missed), [1, 2, 3])
         self.assertEqual(self.asked(Resynced), 2)
 
+    def test_moved(self) -> None:
+        """What a node has missed is brought to the address from which it asked, though its old one, or a copy
+        of it, answers too: it is not told that it has got all when another node has."""
+        missed = self.record(key=1 << 100, value=b"missed", later=1)
+        self.give(missed, *self.cluster[1:3])
+        moved = self.network.peer(self.one.contact.node_id, address=("10.9.9.9", 8000))
+        for peer in self.cluster[1:]:
+            peer.responder.answer(Resync(), moved.contact, self.network.clock.seconds(), lambda _: None)
+        self.serve()
+        self.assertIn(Resynced(), moved.asked)
+        assert moved.store is not None
+        self.assertIsNotNone(moved.store.get(missed.key, self.network.clock.seconds()))
+        self.assertEqual(self.holders(missed), [2, 3])
+
     def test_lost_word(self) -> None:
         """A node that was not reached by RESYNCED waits for it: it is served again, a few times at most."""
         self.ignore(self.one, Resynced)
