@@ -206,6 +206,8 @@ class Peer:
     """Seconds until its reply comes."""
     bulk: BulkBehaviour = BulkBehaviour.HONEST
     """How it behaves on the bulk channel."""
+    transfer_seconds: float | None = None
+    """Seconds that a transfer takes; None: three round trips."""
     asked: list[Request] = field(factory=list)
     """The requests that reached it."""
 
@@ -381,9 +383,8 @@ class FakeBulk:
         if peer is None or not peer.contact.is_same(contact) or peer.bulk is BulkBehaviour.CLOSED:
             ended.errback(CallFailed())
         elif peer.bulk is not BulkBehaviour.SILENT:
-            self._network.clock.post(
-                3 * peer.latency, lambda _: None if ended.called else end(peer, ended), None
-            )
+            seconds = 3 * peer.latency if peer.transfer_seconds is None else peer.transfer_seconds
+            self._network.clock.post(seconds, lambda _: None if ended.called else end(peer, ended), None)
         return ended
 
     def _redeem(self, peer: Peer, ticket: bytes) -> Transfer | None:

@@ -79,6 +79,9 @@ class Lookup:
     """The nearest contacts among those it begins with that it asks even if it hears of nearer ones."""
     usual_rtt: float = 0.0
     """The usual round trip to the contacts with which it begins, in seconds."""
+    awaits_silent: bool = False
+    """Whether it waits for the silent, too, while too few have answered, and more are silent: a large value
+    may still be on its way to them. A thorough lookup waits for them in any case."""
     spares: int = 0
     """Contacts to ask beyond the `width`; the driver ends the lookup when enough have done what it needs."""
     max_asked: int = MAX_ASKED
@@ -254,15 +257,20 @@ class Lookup:
         return min(self.width + voteless, REPLICATION)
 
     def _mostly_silent(self) -> bool:
-        """Whether a thorough lookup has heard from so few that the network, or the host, may be stalled. The
-        answers of those that have missed writes do not count: the silent may have what these lack."""
-        if self._heard_enough or not self.thorough:
+        """Whether a lookup that waits for the silent has heard from so few that the network, or the host, may
+        be stalled. The answers of those that have missed writes do not count: the silent may have what these
+        lack."""
+        if self._heard_enough or not (self.thorough or self.awaits_silent):
             return False
         candidates = [candidate for _, candidate in self.candidates.ordered]
         heard = sum(
             candidate.state is CandidateState.ANSWERED and candidate.votes for candidate in candidates
         )
-        return sum(candidate.state is CandidateState.SILENT for candidate in candidates) > heard
+        silent = sum(candidate.state is CandidateState.SILENT for candidate in candidates)
+        if self.awaits_silent:
+            # Where most of those asked are lost, the copy that a writer keeps for itself does not count.
+            return heard < self.breadth and silent > heard - self.candidates.counts_self
+        return silent > heard
 
     # The group
 

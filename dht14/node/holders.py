@@ -139,6 +139,7 @@ class Holders:
         if lookup.is_far and len(record.value) <= MAX_INLINE_VALUE and width <= record.replication:
             # Not where a copy costs a transfer, nor at a crowded key, where the whole region has one.
             lookup.spares = SPARE_COPIES
+        lookup.awaits_silent = len(record.value) > MAX_INLINE_VALUE
         lookup.alpha = width + lookup.spares
         lookup.heard_of(candidates)
         return lookup

@@ -140,6 +140,30 @@ class SlowContactsTests(LookupTestCase):
             fact(lookup, contact(1))
             self.assert_finished(lookup, *nearest)
 
+    def test_awaits_silent(self) -> None:
+        """One that waits for the silent does so too, unless as many have answered as are sought; the node
+        itself does not count."""
+        lookup = self.lookup(1, 2, 3, alpha=3)
+        lookup.awaits_silent = True
+        self.assert_next(lookup, 1, 2, 3)
+        lookup.include_self()
+        for silent in (1, 2):
+            lookup.silent(contact(silent))
+        lookup.answered(contact(3))
+        self.assert_next(lookup)
+        self.assertFalse(lookup.finished)
+        lookup.answered(contact(1))
+        self.assertEqual((lookup.take_next(), lookup.finished), ([], True))
+        lookup = self.lookup(1, 2, 3, 4, 5, width=2)
+        lookup.awaits_silent = True
+        self.assert_next(lookup, 1, 2)
+        for silent, stand_in in ((1, 3), (2, 4), (3, 5)):
+            lookup.silent(contact(silent))
+            self.assert_next(lookup, stand_in)
+        lookup.answered(contact(4))
+        lookup.answered(contact(5))
+        self.assert_finished(lookup, 4, 5)
+
     def test_thorough_no_more(self) -> None:
         """Once a value was seen the lookup need not be thorough any more, and ends."""
         lookup = self.lookup(1, 2, width=1, thorough=True)

@@ -9,6 +9,8 @@ from dht14.kademlia.parameters import (
     GROUP,
     MAX_REPLICATION,
     MAX_VALUE,
+    OPERATION_TIMEOUT,
+    PUSH_SILENT,
     QUORUM,
     REPLICATION,
     SPARE_COPIES,
@@ -22,7 +24,7 @@ from dht14.security.subnets import host_of
 from dht14.sim.memory_store import MemoryStore
 from dht14.wire.messages import MAX_VERSION, Outranked, Ping, Refused, Store
 from tests import fakes
-from tests.fakes import LATENCY, fields
+from tests.fakes import LATENCY, BulkBehaviour, fields
 from tests.node.node_case import KEY, PROMISED, TTL, NodeTestCase, move_away, nearest
 from tests.outcomes import acknowledged
 
@@ -68,6 +70,31 @@ class PutTests(NodeTestCase):
         self.assertEqual(self.holders(peers, value=b"newer"), nearest(REPLICATION + SPARE_COPIES))
         self.network.wait(86_400 - 60)
         self.assertEqual(self.holders(peers, value=b"newer"), nearest(REPLICATION + SPARE_COPIES))
+
+    def test_slow_transfers(self) -> None:
+        """A large value is on its way for longer than a contact may be silent, to all holders, and none can
+        stand in: the put waits for most of them, and no longer than clients wait."""
+        peers = self.cluster(8)
+        for number, peer in enumerate(peers):
+            peer.transfer_seconds = PUSH_SILENT + 0.2 * number
+        put = peers[0].node.put(KEY, bytes(MAX_VALUE), 86_400, REPLICATION)
+        self.assertLess(self.network.seconds_until(put), PUSH_SILENT + 1)
+        self.assertTrue(self.successResultOf(put).acknowledged)
+        for peer in peers:
+            peer.transfer_seconds = OPERATION_TIMEOUT
+        put = peers[0].node.put(KEY, bytes(MAX_VALUE - 1), 86_400, REPLICATION)
+        self.assertLessEqual(self.network.seconds_until(put), OPERATION_TIMEOUT)
+        self.assertEqual(self.successResultOf(put).reason, PutReason.TOO_FEW_HOLDERS)
+
+    def test_blocked_transfers(self) -> None:
+        """To a few holders nothing large can be sent: a put does not wait for them when most have the
+        value."""
+        peers = self.cluster(8)
+        for peer in peers[1:3]:
+            peer.bulk = BulkBehaviour.SILENT
+        put = peers[0].node.put(KEY, bytes(MAX_VALUE), 86_400, REPLICATION)
+        self.assertLessEqual(self.network.seconds_until(put), PUSH_SILENT + 2 * LATENCY)
+        self.assertTrue(self.successResultOf(put).acknowledged)
 
     def test_replication(self) -> None:
         """A writer gets as many copies as it asks for, and at least the group; more than there are is all."""
