@@ -18,6 +18,11 @@ class CallFailed(Dht14Error):
     """A call without an answer: the peer was silent for too long, or this node is stopping."""
 
 
+class Interrupted(CallFailed):
+    """The connection was cut while the call was under way. The peer may be there: another connection may
+    do."""
+
+
 class Withdrawn(CallFailed):
     """A holder answers that it does not have (any more) the value that it had advertised."""
 

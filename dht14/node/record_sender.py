@@ -4,15 +4,15 @@ from enum import IntEnum
 from functools import lru_cache, partial
 from hashlib import sha256
 
-from attrs import define, field
+from attrs import define, evolve, field
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from dht14.errors import CallFailed
+from dht14.errors import CallFailed, Interrupted
 from dht14.kademlia.contact import Address, Contact
-from dht14.kademlia.parameters import MAX_INLINE_VALUE, PUSH_SILENT, PUSH_SLOW
+from dht14.kademlia.parameters import MAX_INLINE_VALUE, OPERATION_TIMEOUT, PUSH_SILENT, PUSH_SLOW
 from dht14.node.ports import Bulk, CallObserver, CallResult, Rpc
 from dht14.node.timers import cancel_timer
 from dht14.records.envelope import is_envelope
@@ -110,8 +110,14 @@ class _Delivery:
     _rpc: Rpc
     _bulk: Bulk
     _clock: IReactorTime
+    _began: float = field(init=False)
+    _was_interrupted: bool = field(default=False, init=False)
+    """Whether the value is on its way for the second time."""
     _reported: _Reported = field(default=_Reported.NOTHING, init=False)
     _timer: IDelayedCall | None = field(default=None, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._began = self._clock.seconds()
 
     def call_answered(self, contact: Contact, reply: Reply) -> None:
         """As `CallObserver`. If the contact wants the value, its final reply is still to come."""
@@ -150,6 +156,17 @@ class _Delivery:
 
     def _push_failed(self, contact: Contact, failure: Failure) -> None:
         cancel_timer(self._timer)
+        elapsed = self._clock.seconds() - self._began
+        if failure.check(Interrupted) and not self._was_interrupted and elapsed < OPERATION_TIMEOUT:
+            self._offer_again(contact, elapsed)
+            return
         if not failure.check(CallFailed):
             self.log.failure("A value was not sent; this is a bug.", failure, event="send.bug")
         self._observer.call_failed(contact)
+
+    def _offer_again(self, contact: Contact, elapsed: float) -> None:
+        """The connection was cut: the contact may have started anew, or closed it for another one. Its next
+        ticket is for a new connection."""
+        self._was_interrupted = True
+        self._store = evolve(self._store, ttl_ms=max(self._store.ttl_ms - round(elapsed * 1000), 1))
+        self._rpc.call(contact, offer_of(self._store), self)

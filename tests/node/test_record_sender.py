@@ -3,8 +3,8 @@ from hashlib import sha256
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from dht14.errors import CallFailed
-from dht14.kademlia.parameters import MAX_INLINE_VALUE, PUSH_SILENT, PUSH_SLOW
+from dht14.errors import CallFailed, Interrupted
+from dht14.kademlia.parameters import MAX_INLINE_VALUE, OPERATION_TIMEOUT, PUSH_SILENT, PUSH_SLOW
 from dht14.node.record_sender import RecordSender
 from dht14.records.record import Record
 from dht14.wire.messages import (
@@ -102,6 +102,35 @@ class RecordSenderTests(CourierCase):
         self.bulk.pushes[0][-1].errback(CallFailed())
         self.assertEqual(self.caller.names, ["failed"])
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_push_interrupted(self) -> None:
+        """A value whose connection was cut is offered once more, for the time that it still has to live."""
+        self.push_large()
+        self.clock.advance(PUSH_SLOW)
+        self.bulk.pushes[0][-1].errback(Interrupted())
+        self.assertEqual(self.caller.names, ["slow"])
+        offered = [request for _, request, _ in self.rpc.calls if isinstance(request, Offer)]
+        self.assertEqual([offered[0].ttl_ms - again.ttl_ms for again in offered], [0, PUSH_SLOW * 1000])
+        self.answer(1, Wanted((), TICKET))
+        self.clock.pump([PUSH_SLOW, PUSH_SILENT])
+        self.bulk.pushes[1][-1].callback(Stored(()))
+        self.assertEqual(self.caller.names, ["slow", "silent", "answered"])
+
+    def test_interrupted_again(self) -> None:
+        """Where that is cut, too, the call has failed."""
+        self.push_large()
+        self.bulk.pushes[0][-1].errback(Interrupted())
+        self.answer(1, Wanted((), TICKET))
+        self.bulk.pushes[1][-1].errback(Interrupted())
+        self.assertEqual((self.caller.names, len(self.rpc.calls)), (["failed"], 2))
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_interrupted_late(self) -> None:
+        """So it has where nobody waits for it any more."""
+        self.push_large()
+        self.clock.pump([PUSH_SLOW, OPERATION_TIMEOUT])
+        self.bulk.pushes[0][-1].errback(Interrupted())
+        self.assertEqual((self.caller.names[-1], len(self.rpc.calls)), ("failed", 1))
 
     def test_push_breaks(self) -> None:
         """A push that ends in a bug of ours is a call that failed, and is said in the log."""

@@ -17,7 +17,7 @@ from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from dht14.errors import CallFailed, Malformed, Withdrawn
+from dht14.errors import CallFailed, Interrupted, Malformed, Withdrawn
 from dht14.kademlia.contact import Contact
 from dht14.net.bulk.deadlines import MIN_RATE, Deadlines
 from dht14.net.bulk.metrics import BulkClientMetrics
@@ -33,7 +33,7 @@ CONNECT_TIMEOUT = 5.0
 """From the first packet to the end of the handshake."""
 
 ANSWER_TIMEOUT = 3.0
-"""Seconds that an answer may take, on top of the time of all transfers under way at MIN_RATE."""
+"""Seconds that an answer may take after the one before, on top of the time of its transfer at MIN_RATE."""
 
 IDLE_TIMEOUT = 50.0
 """Seconds that a connection stays open without a transfer: less than the server keeps it, so that the client
@@ -84,8 +84,7 @@ class BulkConnection(Protocol):
         self._phase = ConnectPhase.CONNECTING
         self._waiting: deque[PendingTransfer] = deque()
         self._under_way: dict[bytes, PendingTransfer] = {}
-        """By tag."""
-        self._under_way_bytes = 0
+        """By tag, the oldest first."""
         self._is_paused = False
         self._splitter = FrameSplitter()
         self.deadline = pool.reactor.seconds() + CONNECT_TIMEOUT
@@ -145,7 +144,7 @@ class BulkConnection(Protocol):
         """`connectionLost` follows and does all."""
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self.connection_failed()
+        self.connection_failed(Interrupted if self._phase is ConnectPhase.OPEN else CallFailed)
 
     # Transfers
 
@@ -170,16 +169,15 @@ class BulkConnection(Protocol):
             return
         self._pool.connection_used(self)
         self._under_way[tag] = transfer
-        self._under_way_bytes += transfer.length
-        self._expect(ANSWER_TIMEOUT + self._under_way_bytes / MIN_RATE)
+        if len(self._under_way) == 1:
+            self._expect_answer()
         self.transport.write(transfer.ticket + transfer.value)
 
     def _answered(self, tag: bytes, answer: UploadAnswer) -> None:
         transfer = self._under_way.pop(tag, None)
         if transfer is None:
             raise Malformed("an answer to no transfer")
-        self._under_way_bytes -= transfer.length
-        self._expect(ANSWER_TIMEOUT + self._under_way_bytes / MIN_RATE)
+        self._expect_answer()
         if transfer.ended.called:
             return
         if answer is None and not transfer.value:
@@ -190,6 +188,13 @@ class BulkConnection(Protocol):
             transfer.ended.callback(answer)
         else:
             transfer.ended.callback(without_private_contacts(answer, self.contact.address[0]))
+
+    def _expect_answer(self) -> None:
+        """Expect the answer to the oldest transfer. Later ones give it no more time: a connection that has
+        stalled must not last for as long as there is something to send."""
+        oldest = next(iter(self._under_way.values()), None)
+        if oldest is not None:
+            self._expect(ANSWER_TIMEOUT + oldest.length / MIN_RATE)
 
     def _expect(self, seconds: float) -> None:
         self.deadline = self._pool.reactor.seconds() + seconds
@@ -215,7 +220,7 @@ class BulkConnection(Protocol):
         elif self.connector is not None:
             self.connector.stopConnecting()
 
-    def connection_failed(self) -> None:
+    def connection_failed(self, error: type[CallFailed] = CallFailed) -> None:
         """The connection has ended, or could not be made. Its transfers fail."""
         if self._phase is ConnectPhase.GONE:
             return
@@ -226,7 +231,7 @@ class BulkConnection(Protocol):
         self._waiting.clear()
         for transfer in failed:
             if not transfer.ended.called:
-                transfer.ended.errback(CallFailed())
+                transfer.ended.errback(error())
 
 
 class _SingleConnection(ClientFactory):

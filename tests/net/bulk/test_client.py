@@ -5,7 +5,7 @@ from twisted.internet.error import ConnectError
 from twisted.logger import capturedLogs
 from twisted.python.failure import Failure
 
-from dht14.errors import CallFailed
+from dht14.errors import CallFailed, Interrupted
 from dht14.kademlia.contact import Contact
 from dht14.net.bulk.client import (
     ANSWER_TIMEOUT,
@@ -161,7 +161,7 @@ class FailureTests(ClientCase):
         dial: Any = self.reactor.tcpClients.pop()[2]
         dial.clientConnectionFailed(None, Failure(ConnectError()))
         for transfer in waiting:
-            self.failureResultOf(transfer, CallFailed)
+            self.assertNotIsInstance(self.failureResultOf(transfer, CallFailed).value, Interrupted)
         again = self.push()
         self.connect()
         self.successResultOf(again)
@@ -192,14 +192,14 @@ class FailureTests(ClientCase):
         self.assertEqual(fields(events, "host", "reason"), [("10.0.0.1", "it has the key of another node")])
 
     def test_lost(self) -> None:
-        """When the connection ends all its transfers fail."""
+        """When the connection ends all its transfers fail, in a way that says that another one may do."""
         holder = Talker()
         waiting = [self.fetch(), self.push()]
         pump = self.connect(wrapped(holder, NodeTls(HOLDER.private_key), self.reactor, False))
         holder.transport.abortConnection()
         pump.flush()
         for transfer in waiting:
-            self.failureResultOf(transfer, CallFailed)
+            self.failureResultOf(transfer, Interrupted)
 
     def test_no_answer(self) -> None:
         """A peer that does not answer in time is cut off."""
@@ -208,8 +208,19 @@ class FailureTests(ClientCase):
         self.wait(ANSWER_TIMEOUT)
         self.assertNoResult(fetched)
         self.wait(len(VALUE) / MIN_RATE, pump)
-        self.failureResultOf(fetched, CallFailed)
+        self.assertNotIsInstance(self.failureResultOf(fetched, CallFailed).value, Interrupted)
         self.assertEqual(self.client.metrics.slow, 1)
+
+    def test_stalled(self) -> None:
+        """A connection that has stalled is cut as soon, though there is more to send all the time."""
+        transfers = [self.push()]
+        pump = self.connect(wrapped(Talker(), NodeTls(HOLDER.private_key), self.reactor, False))
+        for key in range(1, 4):
+            self.wait(1, pump)
+            transfers.append(self.push(key))
+        self.wait(ANSWER_TIMEOUT + len(VALUE) / MIN_RATE - 6, pump)
+        for transfer in transfers:
+            self.assertNotIsInstance(self.failureResultOf(transfer, CallFailed).value, Interrupted)
 
     def test_wrong_answers(self) -> None:
         """An answer to no transfer, a receipt for a fetch, a value for a push, and bytes that are no answer:
