@@ -24,6 +24,10 @@ MAX_KNOWN = 4 * K
 """The nearest contacts of the table that may be asked to hold a record, where some of the nearest K do not
 answer or hold no values. Half of them may be dead, or behind a partition."""
 
+OWN_COPY_SECONDS = 0.25
+"""Seconds that this node has at least to store its own copy. Where it must because the others have not
+answered, the time of the put is over."""
+
 
 @frozen
 class _Placement:
@@ -180,7 +184,7 @@ class Holders:
         else:
             stored: Deferred[Verdict] = Deferred()
             self._store.offer(record, now, stored.callback)
-            timeout = max(placement.deadline - now, 0.0) / 2
+            timeout = max((placement.deadline - now) / 2, OWN_COPY_SECONDS)
             verdict = await stored.addTimeout(timeout, self._lookups.clock).addErrback(_not_in_time)
             if self._lookups.table.has_live_contact():  # Else nobody but this node has it.
                 self._republish_times.republished(record.key, now)

@@ -1,5 +1,6 @@
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from attrs import define, field
 from twisted.logger import capturedLogs
@@ -52,6 +53,16 @@ class BrokenStore(MemoryStore):
             super().offer(record, now, on_verdict)
 
 
+@define
+class SlowStore(MemoryStore):
+    """A store whose disk takes a moment for each commit."""
+
+    clock: Any = field(default=None, init=False)
+
+    def offer(self, record: Record, now: float, on_verdict: Callable[[Verdict], None]) -> None:
+        self.clock.callLater(0.05, super().offer, record, now, on_verdict)
+
+
 class PutTests(NodeTestCase):
     """What SUCCESS means."""
 
@@ -85,6 +96,21 @@ class PutTests(NodeTestCase):
         put = peers[0].node.put(KEY, bytes(MAX_VALUE - 1), 86_400, REPLICATION)
         self.assertLessEqual(self.network.seconds_until(put), OPERATION_TIMEOUT)
         self.assertEqual(self.successResultOf(put).reason, PutReason.TOO_FEW_HOLDERS)
+
+    def test_own_copy_late(self) -> None:
+        """A writer to whom nobody answers in time stores a copy itself, and says that too few have answered:
+        its own disk had time for that."""
+        peers = self.cluster(12)
+        for peer in peers:
+            peer.transfer_seconds = OPERATION_TIMEOUT
+        writer = peers[10]
+        store = SlowStore(writer.contact.node_id, 1 << 20, lambda record: True)
+        store.clock = self.network.clock
+        writer.node._writer.holders._store = store
+        put = writer.node.put(KEY, bytes(MAX_VALUE), TTL, 0)
+        self.assertLess(self.network.seconds_until(put), PROMISED)
+        self.assertEqual(self.successResultOf(put).reason, PutReason.TOO_FEW_HOLDERS)
+        self.assertEqual(len(store), 1)
 
     def test_blocked_transfers(self) -> None:
         """To a few holders nothing large can be sent: a put does not wait for them when most have the
