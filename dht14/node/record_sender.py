@@ -10,14 +10,24 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from dht14.bounded import BoundedDict
 from dht14.errors import CallFailed, Interrupted
 from dht14.kademlia.contact import Address, Contact
 from dht14.kademlia.parameters import MAX_INLINE_VALUE, OPERATION_TIMEOUT, PUSH_SILENT, PUSH_SLOW
+from dht14.node.concurrency import ConcurrencyLimit
 from dht14.node.ports import Bulk, CallObserver, CallResult, Rpc
 from dht14.node.timers import cancel_timer
 from dht14.records.envelope import is_envelope
 from dht14.records.record import Record
+from dht14.security.tickets import MAX_TICKETS_PER_PEER
 from dht14.wire.messages import MAX_TTL_MS, Offer, Reply, Request, Store, Wanted
+
+LARGE_AT_ONCE = MAX_TICKETS_PER_PEER // 2
+"""Large values that are on their way to one contact. It remembers twice as many tickets, and an OFFER that is
+sent twice gets two; with more the oldest one is invalid, and ends the connection of all."""
+
+MAX_CONTACTS = 1024
+"""Contacts whose large values are counted; the oldest is forgotten first."""
 
 
 @define(eq=False)
@@ -27,6 +37,8 @@ class RecordSender:
     _rpc: Rpc
     _bulk: Bulk
     _clock: IReactorTime
+    _turns: BoundedDict[int, ConcurrencyLimit] = field(factory=lambda: BoundedDict(MAX_CONTACTS), init=False)
+    """Of the large values to each contact, by its id."""
 
     def call(self, contact: Contact, request: Request, observer: CallObserver) -> None:
         """As `Rpc.call`, but a STORE that does not fit a datagram becomes an OFFER and a push.
@@ -60,8 +72,11 @@ class RecordSender:
         return result.reply
 
     def _offer(self, contact: Contact, store: Store, observer: CallObserver) -> None:
-        delivery = _Delivery(store, observer, self._rpc, self._bulk, self._clock)
-        self._rpc.call(contact, offer_of(store), delivery)
+        turns: ConcurrencyLimit | None = None
+        if len(store.value) > MAX_INLINE_VALUE:
+            turns = self._turns.get(contact.node_id) or ConcurrencyLimit(self._clock, LARGE_AT_ONCE)
+            self._turns.renew(contact.node_id, turns)
+        _Delivery(store, observer, self._rpc, self._bulk, self._clock, turns).begin(contact)
 
 
 def copy_of(record: Record, neighbours: int, now: float) -> Store:
@@ -110,6 +125,8 @@ class _Delivery:
     _rpc: Rpc
     _bulk: Bulk
     _clock: IReactorTime
+    _turns: ConcurrencyLimit | None
+    """Of the large values to this contact; None: the value is small."""
     _began: float = field(init=False)
     _was_interrupted: bool = field(default=False, init=False)
     """Whether the value is on its way for the second time."""
@@ -119,9 +136,44 @@ class _Delivery:
     def __attrs_post_init__(self) -> None:
         self._began = self._clock.seconds()
 
+    def begin(self, contact: Contact) -> None:
+        """Send the OFFER; that of a large value in its turn. Until then others stand in, as for a slow
+        contact."""
+        if self._turns is None:
+            self._offer(contact)
+            return
+        turn = self._turns.acquire()
+        if not turn.called:
+            self._timer = self._clock.callLater(PUSH_SLOW, self._push_slow, contact)
+        turn.addCallback(self._admitted, contact)
+
+    def _admitted(self, _: None, contact: Contact) -> None:
+        cancel_timer(self._timer)
+        if self._is_awaited():
+            self._offer(contact)
+        else:
+            self.call_failed(contact)
+
+    def _is_awaited(self) -> bool:
+        """Whether anybody may still wait for its end."""
+        return self._clock.seconds() - self._began < OPERATION_TIMEOUT
+
+    def _offer(self, contact: Contact) -> None:
+        elapsed_ms = round((self._clock.seconds() - self._began) * 1000)
+        store = self._store
+        if elapsed_ms:
+            store = evolve(store, ttl_ms=max(store.ttl_ms - elapsed_ms, 1))
+        self._rpc.call(contact, offer_of(store), self)
+
+    def _ended(self) -> None:
+        cancel_timer(self._timer)
+        if self._turns is not None:
+            self._turns.release()
+
     def call_answered(self, contact: Contact, reply: Reply) -> None:
         """As `CallObserver`. If the contact wants the value, its final reply is still to come."""
         if not isinstance(reply, Wanted):
+            self._ended()
             self._observer.call_answered(contact, reply)
         elif len(self._store.value) <= MAX_INLINE_VALUE:
             self._rpc.call(contact, self._store, self._observer)
@@ -144,6 +196,7 @@ class _Delivery:
 
     def call_failed(self, contact: Contact) -> None:
         """As `CallObserver`."""
+        self._ended()
         self._observer.call_failed(contact)
 
     def _push_slow(self, contact: Contact) -> None:
@@ -151,22 +204,16 @@ class _Delivery:
         self.call_slow(contact)
 
     def _pushed(self, contact: Contact, reply: Reply) -> None:
-        cancel_timer(self._timer)
+        self._ended()
         self._observer.call_answered(contact, reply)
 
     def _push_failed(self, contact: Contact, failure: Failure) -> None:
-        cancel_timer(self._timer)
-        elapsed = self._clock.seconds() - self._began
-        if failure.check(Interrupted) and not self._was_interrupted and elapsed < OPERATION_TIMEOUT:
-            self._offer_again(contact, elapsed)
+        if failure.check(Interrupted) and not self._was_interrupted and self._is_awaited():
+            # The contact may have started anew, or closed the connection for another one.
+            cancel_timer(self._timer)
+            self._was_interrupted = True
+            self._offer(contact)
             return
         if not failure.check(CallFailed):
             self.log.failure("A value was not sent; this is a bug.", failure, event="send.bug")
-        self._observer.call_failed(contact)
-
-    def _offer_again(self, contact: Contact, elapsed: float) -> None:
-        """The connection was cut: the contact may have started anew, or closed it for another one. Its next
-        ticket is for a new connection."""
-        self._was_interrupted = True
-        self._store = evolve(self._store, ttl_ms=max(self._store.ttl_ms - round(elapsed * 1000), 1))
-        self._rpc.call(contact, offer_of(self._store), self)
+        self.call_failed(contact)

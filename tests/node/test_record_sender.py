@@ -5,7 +5,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from dht14.errors import CallFailed, Interrupted
 from dht14.kademlia.parameters import MAX_INLINE_VALUE, OPERATION_TIMEOUT, PUSH_SILENT, PUSH_SLOW
-from dht14.node.record_sender import RecordSender
+from dht14.node.record_sender import LARGE_AT_ONCE, RecordSender
 from dht14.records.record import Record
 from dht14.wire.messages import (
     MAX_TTL_MS,
@@ -131,6 +131,37 @@ class RecordSenderTests(CourierCase):
         self.clock.pump([PUSH_SLOW, OPERATION_TIMEOUT])
         self.bulk.pushes[0][-1].errback(Interrupted())
         self.assertEqual((self.caller.names[-1], len(self.rpc.calls)), ("failed", 1))
+
+    def test_many_large(self) -> None:
+        """To one contact some large values are on their way at once; each of the others waits, with what it
+        still has to live, until one of them has ended. Other contacts and small values do not wait."""
+        callers = [CallRecorder() for _ in range(LARGE_AT_ONCE + 2)]
+        for caller in callers:
+            self.record_sender.call(HOLDER, store(LARGE), caller)
+        self.assertEqual(len(self.rpc.calls), LARGE_AT_ONCE)
+        self.record_sender.call(HOLDER, store(SMALL), self.caller)
+        self.record_sender.call(contact(9), store(LARGE), self.caller)
+        self.assertEqual(len(self.rpc.calls), LARGE_AT_ONCE + 2)
+        self.clock.pump([PUSH_SLOW, PUSH_SILENT])
+        self.assertEqual([caller.names for caller in callers[-3:]], [[], *2 * [["slow", "silent"]]])
+        self.answer(0, Stored(()))
+        waited = self.rpc.calls[-1][1]
+        assert isinstance(waited, Offer)
+        self.assertEqual(store(LARGE).ttl_ms - waited.ttl_ms, (PUSH_SLOW + PUSH_SILENT) * 1000)
+        self.answer(-1, Stored(()))
+        self.assertEqual(callers[-2].names, ["slow", "silent", "answered"])
+        self.assertEqual(len(self.rpc.calls), LARGE_AT_ONCE + 4)
+
+    def test_waited_in_vain(self) -> None:
+        """One for which nobody waits any more when its turn comes is not offered."""
+        callers = [CallRecorder() for _ in range(LARGE_AT_ONCE + 1)]
+        for caller in callers:
+            self.record_sender.call(HOLDER, store(LARGE), caller)
+        self.clock.pump([PUSH_SLOW, OPERATION_TIMEOUT])
+        self.rpc.calls[0][2].call_failed(HOLDER)
+        self.assertEqual(callers[-1].names[-1], "failed")
+        self.assertEqual(len(self.rpc.calls), LARGE_AT_ONCE)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_push_breaks(self) -> None:
         """A push that ends in a bug of ours is a call that failed, and is said in the log."""

@@ -19,11 +19,13 @@ from zope.interface import implementer
 
 from dht14.errors import CallFailed, Interrupted, Malformed, Withdrawn
 from dht14.kademlia.contact import Contact
+from dht14.kademlia.parameters import OPERATION_TIMEOUT
 from dht14.net.bulk.deadlines import MIN_RATE, Deadlines
 from dht14.net.bulk.metrics import BulkClientMetrics
 from dht14.net.bulk.tls import NodeTls, WholeWrites, peer_public_key
 from dht14.net.log_limiter import LogLimiter
 from dht14.security.identity import VerifyProof, public_key_in
+from dht14.security.tickets import MAX_TICKETS_PER_PEER
 from dht14.wire.bulk_messages import UploadAnswer, decode_answer, tag_of
 from dht14.wire.frames import FrameSplitter
 from dht14.wire.messages import Reply
@@ -42,8 +44,12 @@ never sends on a connection that the server is closing."""
 MAX_UNDER_WAY = 8
 """Transfers under way on one connection."""
 
-MAX_WAITING = 256
-"""Transfers that wait on one connection."""
+MAX_WAITING = MAX_TICKETS_PER_PEER - MAX_UNDER_WAY
+"""Transfers that wait on one connection. With more, the ticket of the oldest would not be valid any more."""
+
+MAX_WAIT = OPERATION_TIMEOUT
+"""Seconds that a transfer may wait. Nobody waits longer for its end: over a slow path it would delay those
+that are waited for, and with an invalid ticket end the connection."""
 
 MAX_CONNECTIONS = 128
 
@@ -57,6 +63,7 @@ class PendingTransfer:
     """The value to send; empty in a fetch."""
     length: int
     """Bytes of the value, in either direction."""
+    asked_at: float
     ended: "Deferred[Any]" = field(factory=Deferred)
 
 
@@ -164,7 +171,7 @@ class BulkConnection(Protocol):
         tag = tag_of(transfer.ticket)
         if transfer.ended.called:
             return  # Cancelled meanwhile.
-        if tag in self._under_way:
+        if tag in self._under_way or self._pool.reactor.seconds() - transfer.asked_at > MAX_WAIT:
             transfer.ended.errback(CallFailed())
             return
         self._pool.connection_used(self)
@@ -271,11 +278,11 @@ class BulkClient:
 
     def push(self, contact: Contact, ticket: bytes, value: bytes) -> "Deferred[Reply]":
         """As `Bulk.push`."""
-        return self._transfer(contact, PendingTransfer(ticket, value, len(value)))
+        return self._transfer(contact, PendingTransfer(ticket, value, len(value), self.reactor.seconds()))
 
     def fetch(self, contact: Contact, ticket: bytes, length: int) -> "Deferred[bytes]":
         """As `Bulk.fetch`."""
-        return self._transfer(contact, PendingTransfer(ticket, b"", length))
+        return self._transfer(contact, PendingTransfer(ticket, b"", length, self.reactor.seconds()))
 
     def stop(self) -> None:
         """Cut all connections. All transfers fail, including later ones."""

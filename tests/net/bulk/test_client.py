@@ -13,6 +13,7 @@ from dht14.net.bulk.client import (
     IDLE_TIMEOUT,
     MAX_CONNECTIONS,
     MAX_UNDER_WAY,
+    MAX_WAIT,
     MAX_WAITING,
     BulkClient,
 )
@@ -270,6 +271,19 @@ class PoolTests(ClientCase):
         fetched = self.client.fetch(self.contact(number), self.ticket_to_fetch(), len(VALUE))
         self.connect()
         self.successResultOf(fetched)
+
+    def test_waited_too_long(self) -> None:
+        """A transfer whose ticket may not be valid any more is not sent: that would end the connection."""
+        self.hold()
+        self.open(1)
+        [connection] = self.client._connections.values()
+        connection.pauseProducing()
+        late = self.client.fetch(self.contact(1), self.ticket_to_fetch(), len(VALUE))
+        self.wait(MAX_WAIT + 1)
+        self.assertNoResult(late)
+        connection.resumeProducing()
+        self.failureResultOf(late, CallFailed)
+        self.assertEqual(list(self.client._connections.values()), [connection])
 
     def test_idle(self) -> None:
         """An idle connection is closed, and made again when it is needed."""
