@@ -295,7 +295,7 @@ class RpcProtocol(DatagramProtocol):
         if self._log_limiter.may_log(addr[0], self._clock.seconds()):
             self.log.warn(
                 "Dropping a datagram from {host} port {port}: {reason}. Further ones from there are only "
-                "counted for a minute.",
+                "counted until there has been none for a minute.",
                 event="datagram.dropped",
                 host=addr[0],
                 port=addr[1],
