@@ -72,9 +72,8 @@ class RealKeepingView:
                     return found
                 kept = await keeper.keep_record(found, ttl, replication, by)
         if by is KeptBy.FILE:
-            await (
-                keeper.files.tidy()
-            )  # The parts of what the address named before make room for the new ones.
+            # The parts of what the address named before make room for the new ones.
+            await keeper.files.tidy()
         return kept if isinstance(kept, KeepRefusal) else self._shown(kept)
 
     async def unkeep(self, key: int, by: KeptBy) -> KeptBy | KeepRefusal | None:
