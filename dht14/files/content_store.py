@@ -13,7 +13,7 @@ T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 WINDOW = 32
-"""Pieces under way at once. More of them gain nothing even with a round trip of 100 ms, and 32 have 2 MB."""
+"""Pieces under way at once, at most. More gain nothing even with a round trip of 100 ms, and 32 have 2 MB."""
 
 
 class Hope(Enum):
@@ -117,9 +117,11 @@ async def try_often(store: ContentStore, attempt: Callable[[], Awaitable[T]]) ->
 
 
 async def in_order(
-    store: ContentStore, jobs: AsyncGenerator[Coroutine[Any, Any, T], None], limit: int = WINDOW
+    store: ContentStore,
+    jobs: AsyncGenerator[Coroutine[Any, Any, T], None],
+    limit: Callable[[], int] = lambda: WINDOW,
 ) -> AsyncGenerator[T, None]:
-    """Run `limit` jobs at once and yield their results in the order of the jobs.
+    """Run `limit` jobs at once, as many as it says then, and yield their results in the order of the jobs.
 
     The next job is taken when the oldest one has ended: results never pile up. Close the generator if it is
     left early.
@@ -128,7 +130,7 @@ async def in_order(
     try:
         async for job in jobs:
             running.append(store.start(job))
-            if len(running) >= limit:
+            while len(running) >= limit():
                 yield await running.popleft()
         while running:
             yield await running.popleft()

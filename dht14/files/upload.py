@@ -4,6 +4,7 @@ import hashlib
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from contextlib import aclosing
+from functools import partial
 from typing import Any
 
 from attrs import define, evolve, field, frozen
@@ -18,6 +19,7 @@ from dht14.files.content_store import (
     try_often,
 )
 from dht14.files.tree import TreeBuilder
+from dht14.files.window import Window
 
 REUSE = 0.9
 """A piece that is found stays as it is if this part of its time to live is left. Otherwise it is stored
@@ -69,6 +71,7 @@ class FileUpload:
     """Whether pieces that are found stay as they are. Not where more copies are asked for than all records
     have: nobody says how many these have."""
     progress: UploadProgress = field(factory=UploadProgress, init=False)
+    _window: Window = field(factory=Window, init=False)
     _tree: TreeBuilder = field(factory=TreeBuilder, init=False)
     _root: bytes = field(default=b"", init=False)
     _looks_first: bool = field(default=False, init=False)
@@ -84,11 +87,11 @@ class FileUpload:
         All pieces but the last have `PIECE_BYTES`. Raises `TransferFailed`.
         """
         try:
-            async with aclosing(in_order(self._store, self._jobs(pieces))) as results:
+            async with aclosing(self._in_order(self._jobs(pieces))) as results:
                 async for stored in results:
                     await self._account(stored)
             await self._settle_doubts()
-            await try_often(self._store, lambda: self._store.put(self._root))
+            await self._copies_of(self._root)
             key = hashlib.sha256(self._root).digest()
             await self._look_at_root(key)
         except StoreTrouble as trouble:
@@ -107,7 +110,7 @@ class FileUpload:
 
     async def _put_first(self, key: bytes, piece: bytes) -> Coroutine[Any, Any, _Stored]:
         """Store the first piece before all others: it shows what the node makes of them."""
-        copies = await try_often(self._store, lambda: self._store.put(piece))
+        copies = await self._copies_of(piece)
         found = await try_often(self._store, lambda: self._store.find(key, True))
         lifetime = found.expires_in if found is not None else None
         self._looks_first = self._reuses and lifetime is not None
@@ -131,7 +134,8 @@ class FileUpload:
 
     async def _keep_piece(self, key: bytes, piece: bytes) -> _Stored:
         if self._looks_first:
-            found = await try_often(self._store, lambda: self._store.find(key, True))
+            find = partial(self._store.find, key, True)
+            found = await try_often(self._store, lambda: self._window.watch(find()))
             least = REUSE * (self.progress.lifetime or 0)
             if found is not None and found.expires_in is not None and found.expires_in >= least:
                 return _Stored(piece, True, None)
@@ -140,7 +144,16 @@ class FileUpload:
         return evolve(stored, was_missing=True)
 
     async def _put(self, value: bytes, is_piece: bool) -> _Stored:
-        return _Stored(value, is_piece, await try_often(self._store, lambda: self._store.put(value)))
+        return _Stored(value, is_piece, await self._copies_of(value))
+
+    async def _copies_of(self, value: bytes) -> Copies:
+        """Store a value, in several attempts where it must be, and return how many copies there are."""
+        return await try_often(self._store, lambda: self._window.watch(self._store.put(value)))
+
+    def _in_order(
+        self, jobs: AsyncGenerator[Coroutine[Any, Any, _Stored], None]
+    ) -> AsyncGenerator[_Stored, None]:
+        return in_order(self._store, jobs, lambda: self._window.size)
 
     async def _account(self, stored: _Stored) -> None:
         progress = self.progress
@@ -168,7 +181,7 @@ class FileUpload:
             while self._doubtful:
                 yield self._put(self._doubtful.popleft(), is_piece=True)
 
-        async with aclosing(in_order(self._store, jobs())) as results:
+        async with aclosing(self._in_order(jobs())) as results:
             async for stored in results:
                 assert stored.copies is not None
                 copies = _least(self.progress.copies, stored.copies.stored)

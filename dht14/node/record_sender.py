@@ -1,8 +1,10 @@
 """Sends records of every size to their holders: small ones in a STORE, large ones offered and then pushed."""
 
+from collections.abc import Callable
 from enum import IntEnum
 from functools import lru_cache, partial
 from hashlib import sha256
+from typing import TypeVar
 
 from attrs import define, evolve, field
 from twisted.internet.defer import Deferred
@@ -22,12 +24,19 @@ from dht14.records.record import Record
 from dht14.security.tickets import MAX_TICKETS_PER_PEER
 from dht14.wire.messages import MAX_TTL_MS, Offer, Reply, Request, Store, Wanted
 
+T = TypeVar("T")
+
 LARGE_AT_ONCE = MAX_TICKETS_PER_PEER // 2
 """Large values that are on their way to one contact. It remembers twice as many tickets, and an OFFER that is
 sent twice gets two; with more the oldest one is invalid, and ends the connection of all."""
 
 MAX_CONTACTS = 1024
 """Contacts whose large values are counted; the oldest is forgotten first."""
+
+
+_Pushes = dict[tuple[int, bytes], list[Callable[[], None]]]
+"""The values that are being sent, by the id of the contact and their SHA-256; and the later deliveries of the
+same value to the same contact, which go on when the first has ended."""
 
 
 @define(eq=False)
@@ -39,6 +48,7 @@ class RecordSender:
     _clock: IReactorTime
     _turns: BoundedDict[int, ConcurrencyLimit] = field(factory=lambda: BoundedDict(MAX_CONTACTS), init=False)
     """Of the large values to each contact, by its id."""
+    _pushes: "_Pushes" = field(factory=dict, init=False)
 
     def call(self, contact: Contact, request: Request, observer: CallObserver) -> None:
         """As `Rpc.call`, but a STORE that does not fit a datagram becomes an OFFER and a push.
@@ -76,7 +86,7 @@ class RecordSender:
         if len(store.value) > MAX_INLINE_VALUE:
             turns = self._turns.get(contact.node_id) or ConcurrencyLimit(self._clock, LARGE_AT_ONCE)
             self._turns.renew(contact.node_id, turns)
-        _Delivery(store, observer, self._rpc, self._bulk, self._clock, turns).begin(contact)
+        _Delivery(store, observer, self._rpc, self._bulk, self._clock, turns, self._pushes).begin(contact)
 
 
 def copy_of(record: Record, neighbours: int, now: float) -> Store:
@@ -127,6 +137,7 @@ class _Delivery:
     _clock: IReactorTime
     _turns: ConcurrencyLimit | None
     """Of the large values to this contact; None: the value is small."""
+    _pushes: _Pushes
     _began: float = field(init=False)
     _was_interrupted: bool = field(default=False, init=False)
     """Whether the value is on its way for the second time."""
@@ -145,9 +156,9 @@ class _Delivery:
         turn = self._turns.acquire()
         if not turn.called:
             self._timer = self._clock.callLater(PUSH_SLOW, self._push_slow, contact)
-        turn.addCallback(self._admitted, contact)
+        turn.addCallback(lambda _: self._go_on(contact))
 
-    def _admitted(self, _: None, contact: Contact) -> None:
+    def _go_on(self, contact: Contact) -> None:
         cancel_timer(self._timer)
         if self._is_awaited():
             self._offer(contact)
@@ -178,9 +189,24 @@ class _Delivery:
         elif len(self._store.value) <= MAX_INLINE_VALUE:
             self._rpc.call(contact, self._store, self._observer)
         else:
-            self._timer = self._clock.callLater(PUSH_SLOW, self._push_slow, contact)
-            pushed = self._bulk.push(contact, reply.ticket, self._store.value)
-            pushed.addCallbacks(partial(self._pushed, contact), partial(self._push_failed, contact))
+            self._push(contact, reply.ticket)
+
+    def _push(self, contact: Contact, ticket: bytes) -> None:
+        self._timer = self._clock.callLater(PUSH_SLOW, self._push_slow, contact)
+        which = contact.node_id, offer_of(self._store).digest
+        if which in self._pushes:
+            # The attempt before this one is still sending it. Sent twice it would only come later.
+            self._pushes[which].append(partial(self._go_on, contact))
+            return
+        self._pushes[which] = []
+        pushed = self._bulk.push(contact, ticket, self._store.value)
+        pushed.addBoth(self._push_ended, which)
+        pushed.addCallbacks(partial(self._pushed, contact), partial(self._push_failed, contact))
+
+    def _push_ended(self, result: T, which: tuple[int, bytes]) -> T:
+        for go_on in self._pushes.pop(which):
+            go_on()
+        return result
 
     def call_slow(self, contact: Contact) -> None:
         """As `CallObserver`."""

@@ -56,7 +56,7 @@ class InOrderTests(SynchronousTestCase):
 
         async def collect() -> list[int]:
             results = []
-            async with aclosing(in_order(store, jobs(), limit)) as found:
+            async with aclosing(in_order(store, jobs(), lambda: limit)) as found:
                 async for number in found:
                     results.append(number)
                     if len(results) == stop_after:

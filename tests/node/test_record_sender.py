@@ -152,6 +152,39 @@ class RecordSenderTests(CourierCase):
         self.assertEqual(callers[-2].names, ["slow", "silent", "answered"])
         self.assertEqual(len(self.rpc.calls), LARGE_AT_ONCE + 4)
 
+    def again(self) -> CallRecorder:
+        """The same value is wanted by the same contact, in another attempt."""
+        caller = CallRecorder()
+        self.record_sender.call(HOLDER, store(LARGE), caller)
+        self.answer(-1, Wanted((), TICKET))
+        return caller
+
+    def test_sent_once(self) -> None:
+        """What an earlier attempt is still sending is not sent beside it, but offered again after it."""
+        self.push_large()
+        again = self.again()
+        self.clock.advance(PUSH_SLOW)
+        self.assertEqual(len(self.bulk.pushes), 1)
+        self.bulk.pushes[0][-1].callback(Stored(()))
+        self.assertEqual((self.caller.names, again.names), (["slow", "answered"], ["slow"]))
+        self.answer(-1, Stored(()))
+        self.assertEqual(again.names, ["slow", "answered"])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_sent_after_all(self) -> None:
+        """It is sent where the earlier attempt has failed; not where nobody waits for it any more."""
+        self.push_large()
+        again = self.again()
+        self.bulk.pushes[0][-1].errback(CallFailed())
+        self.answer(-1, Wanted((), TICKET))
+        late = self.again()
+        self.clock.pump([PUSH_SLOW, OPERATION_TIMEOUT])
+        self.bulk.pushes[1][-1].callback(Stored(()))
+        self.assertEqual(
+            (self.caller.names, again.names[-1], late.names[-1]), (["failed"], "answered", "failed")
+        )
+        self.assertEqual((len(self.bulk.pushes), self.clock.getDelayedCalls()), (2, []))
+
     def test_waited_in_vain(self) -> None:
         """One for which nobody waits any more when its turn comes is not offered."""
         callers = [CallRecorder() for _ in range(LARGE_AT_ONCE + 1)]
