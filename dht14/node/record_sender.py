@@ -34,9 +34,12 @@ MAX_CONTACTS = 1024
 """Contacts whose large values are counted; the oldest is forgotten first."""
 
 
-_Pushes = dict[tuple[int, bytes], list[Callable[[], None]]]
-"""The values that are being sent, by the id of the contact and their SHA-256; and the later deliveries of the
-same value to the same contact, which go on when the first has ended."""
+_Which = tuple[int, int, bytes]
+"""The id of a contact, a key, and the SHA-256 of a value."""
+
+_Pushes = dict[_Which, list[Callable[[], None]]]
+"""The values that are being sent, each with the later deliveries of the same value to the same contact: they go
+on when the first has ended."""
 
 
 @define(eq=False)
@@ -193,7 +196,7 @@ class _Delivery:
 
     def _push(self, contact: Contact, ticket: bytes) -> None:
         self._timer = self._clock.callLater(PUSH_SLOW, self._push_slow, contact)
-        which = contact.node_id, offer_of(self._store).digest
+        which = contact.node_id, self._store.key, offer_of(self._store).digest
         if which in self._pushes:
             # The attempt before this one is still sending it. Sent twice it would only come later.
             self._pushes[which].append(partial(self._go_on, contact))
@@ -203,7 +206,7 @@ class _Delivery:
         pushed.addBoth(self._push_ended, which)
         pushed.addCallbacks(partial(self._pushed, contact), partial(self._push_failed, contact))
 
-    def _push_ended(self, result: T, which: tuple[int, bytes]) -> T:
+    def _push_ended(self, result: T, which: _Which) -> T:
         for go_on in self._pushes.pop(which):
             go_on()
         return result
