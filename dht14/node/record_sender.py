@@ -38,8 +38,8 @@ _Which = tuple[int, int, bytes]
 """The id of a contact, a key, and the SHA-256 of a value."""
 
 _Pushes = dict[_Which, list[Callable[[], None]]]
-"""The values that are being sent, each with the later deliveries of the same value to the same contact: they go
-on when the first has ended."""
+"""The values that are being sent, each with the later deliveries of the same value to the same contact. These
+go on when the first has ended."""
 
 
 @define(eq=False)
