@@ -172,7 +172,7 @@ ROWS: tuple[Row, ...] = (
         r"^[\d,]+ cuts, .*",
         r"; 0 cuts lost",
     ),
-    Simulation("P2", 3, "power-cut", range(1, 6)),
+    Simulation("P2", 5, "power-cut", range(1, 6)),
     Script(
         "P2, P13",
         3,
@@ -254,8 +254,8 @@ ROWS: tuple[Row, ...] = (
         " tests.net.api.test_clients.HeldTests",
     ),
     Tests("P14", 1, "100 sets of offers", "tests.records.test_store.MergeTests"),
-    Simulation("P14", 8, "rewrites", range(1, 6)),
-    Simulation("P15", 8, "clocks", range(1, 6)),
+    Simulation("P14", 1, "rewrites", range(1, 6)),
+    Simulation("P15", 2, "clocks", range(1, 6)),
     Simulation("P15", 2, "clocks --nodes 30 --values 50"),
     Tests("P15", 3, "3 nodes under clocks that are set", "tests.process.test_clocks"),
     Script(
