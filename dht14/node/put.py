@@ -83,10 +83,10 @@ class RecordWriter:
         return receipt
 
     async def _tell(self, stored: Record, deadline: float) -> None:
-        if (told := self.on_stored(stored)) is not None:
+        if (written := self.on_stored(stored)) is not None:
             with suppress(TimeoutError):
                 clock = self._lookups.clock
-                await told.addTimeout(max(deadline - clock.seconds(), 0.0), clock)
+                await written.addTimeout(max(deadline - clock.seconds(), 0.0), clock)
 
     async def _put(self, key: int, value: bytes, ttl: int, wanted: int, deadline: float) -> Receipt:
         if not 1 <= len(value) <= MAX_VALUE:
