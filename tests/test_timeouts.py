@@ -9,7 +9,7 @@ from dht14.kademlia import parameters
 from dht14.maintenance import announcer, handover, replicator, republish
 from dht14.net import resolver
 from dht14.net.api import connection, frame_timeout, readiness
-from dht14.net.bulk import client as bulk_client
+from dht14.net.bulk import client_connection as bulk_client
 from dht14.net.bulk import deadlines
 from dht14.net.bulk import server as bulk_server
 from dht14.net.rpc import pacing, probe, standstill

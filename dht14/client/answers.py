@@ -74,11 +74,9 @@ def receipt_from(reply: ApiReply) -> Receipt:
     if not receipt.acknowledged:
         if receipt.reason is PutReason.UNFINISHED:
             raise TimedOut(UNFINISHED)
-        raise (
-            NotReady(f"the node {NOT_READY}")
-            if receipt.reason is PutReason.NOT_READY
-            else Refused.by(receipt)
-        )
+        if receipt.reason is PutReason.NOT_READY:
+            raise NotReady(f"the node {NOT_READY}")
+        raise Refused.by(receipt)
     return Receipt(
         key=reply.key,
         outcome=receipt.outcome,

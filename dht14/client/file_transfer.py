@@ -27,7 +27,6 @@ from dht14.files.content_store import Missing, NoManifest, StoreTrouble, Transfe
 from dht14.files.download import FileTree, fetch, find_tree, list_keys, list_pieces
 from dht14.files.manifest import PIECE_BYTES
 from dht14.files.upload import FileUpload, UploadProgress
-from dht14.kademlia.parameters import GROUP
 
 
 def _ignore(progress: FileProgress) -> None:
@@ -57,9 +56,7 @@ async def put_file(
     with _opened(source, "rb") as file:
         total = _size_of(file)
         store = ClientStore(client, loop, ttl, replication)
-        upload = FileUpload(
-            store, lambda now: report(_upload_progress(now, total)), reuses=replication <= GROUP
-        )
+        upload = FileUpload(store, lambda now: report(_upload_progress(now, total)), replication)
         try:
             key = await upload.run(_read_pieces(file, loop))
         except TransferFailed as failed:

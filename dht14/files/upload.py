@@ -20,6 +20,7 @@ from dht14.files.content_store import (
 )
 from dht14.files.tree import TreeBuilder
 from dht14.files.window import Window
+from dht14.kademlia.parameters import GROUP
 
 REUSE = 0.9
 """A piece that is found stays as it is if this part of its time to live is left. Otherwise it is stored
@@ -67,9 +68,8 @@ class FileUpload:
 
     _store: ContentStore
     _report: Callable[[UploadProgress], None]
-    _reuses: bool = True
-    """Whether pieces that are found stay as they are. Not where more copies are asked for than all records
-    have: nobody says how many these have."""
+    _replication: int = 0
+    """Copies that are asked for; 0: as many as the node makes."""
     progress: UploadProgress = field(factory=UploadProgress, init=False)
     _window: Window = field(factory=Window, init=False)
     _tree: TreeBuilder = field(factory=TreeBuilder, init=False)
@@ -113,7 +113,8 @@ class FileUpload:
         copies = await self._copies_of(piece)
         found = await try_often(self._store, lambda: self._store.find(key, True))
         lifetime = found.expires_in if found is not None else None
-        self._looks_first = self._reuses and lifetime is not None
+        # Where more copies are asked for than all records have, nobody says how many a found piece has.
+        self._looks_first = self._replication <= GROUP and lifetime is not None
         self.progress = evolve(self.progress, copies=copies.stored, wanted=copies.wanted, lifetime=lifetime)
         self._report(self.progress)
         return _done(_Stored(piece, True, copies))

@@ -248,11 +248,11 @@ class Replicator:
             record = record_in(reply, key, asked_at)
         elif isinstance(reply, LargeValue):
             record = await self._fetch(key, holder, reply, asked_at)
-        if record is None or not self._is_acceptable(record):
+        if record is None:
             return False
         subnet = counted_subnet(holder.address[0], self._table.subnet_of)
-        self.store_copy(evolve(record, writer=holder.node_id, writer_subnet=subnet))
-        return record.rank > offered.rank
+        is_believed = self.store_copy(evolve(record, writer=holder.node_id, writer_subnet=subnet))
+        return is_believed and record.rank > offered.rank
 
     async def _give_up_replaced(self, record: Record, witness: Contact) -> bool:
         """Give up a record if enough others remember, as this one does, that it was replaced, and that this
@@ -278,18 +278,18 @@ class Replicator:
         sources = iter([ValueSource(holder, reply.ticket)])
         return Fetch(advertised, sources, self._bulk, self._clock).run(LARGE_COPY_TIMEOUT)
 
-    def store_copy(self, record: Record) -> None:
-        """Store a record that other nodes hold, unless it, or a better one, is here."""
+    def store_copy(self, record: Record) -> bool:
+        """Store a record that other nodes hold, unless it, or a better one, is here. Return whether it is
+        believed."""
         now = self._clock.seconds()
         held = self._store.get(record.key, now)
         if held is not None and held.rank == record.rank and not record.outlasts(held):
-            return
-        if self._is_acceptable(record):
-            self._store.offer(record, now, _ignore)
-
-    def _is_acceptable(self, record: Record) -> bool:
-        is_believable = record.kind is not Kind.OPEN or self._time.may_be_held(record.version)
-        return not record.is_cached and is_believable and record.is_authentic
+            return True
+        is_possible = record.kind is not Kind.OPEN or self._time.may_be_held(record.version)
+        if record.is_cached or not is_possible or not record.is_authentic:
+            return False
+        self._store.offer(record, now, _ignore)
+        return True
 
 
 def _ignore(verdict: Verdict) -> None:

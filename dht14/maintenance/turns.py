@@ -98,12 +98,13 @@ class Turns:
 
     def of(self, contact: Contact, page: Page) -> Turn | None:
         """Return the turn of a contact; None if it is not offered the records of this page now."""
-        if self._askers is None:
-            turn = self._turns.setdefault(contact.node_id, Turn(contact))
-        elif contact.node_id in self._askers:
-            turn = self._turns.setdefault(contact.node_id, Turn(contact, self._askers[contact.node_id]))
-        else:
+        node_id, askers = contact.node_id, self._askers
+        if askers is not None and node_id not in askers:
             return None
+        turn = self._turns.get(node_id)
+        if turn is None:
+            mark = BEGINNING if askers is None else askers[node_id]
+            turn = self._turns[node_id] = Turn(contact, mark)
         has_had_it = page.mark is not None and page.mark <= turn.mark
         return None if has_had_it or turn.is_put_off else turn
 

@@ -51,7 +51,7 @@ class RecordSender:
     _clock: IReactorTime
     _turns: BoundedDict[int, ConcurrencyLimit] = field(factory=lambda: BoundedDict(MAX_CONTACTS), init=False)
     """Of the large values to each contact, by its id."""
-    _pushes: "_Pushes" = field(factory=dict, init=False)
+    _pushes: _Pushes = field(factory=dict, init=False)
 
     def call(self, contact: Contact, request: Request, observer: CallObserver) -> None:
         """As `Rpc.call`, but a STORE that does not fit a datagram becomes an OFFER and a push.

@@ -5,6 +5,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from dht14.files.content_store import WINDOW, Hope, TransferFailed
 from dht14.files.manifest import FANOUT, PIECE_BYTES, decode_root
 from dht14.files.upload import FileUpload, UploadProgress
+from dht14.kademlia.parameters import GROUP
 from tests.files.memory import LIFETIME, MemoryStore, one_by_one, pieces_of, sha256
 
 
@@ -104,7 +105,7 @@ class UploadTests(SynchronousTestCase):
         store, pieces = MemoryStore(), pieces_of(100)
         self.put(store, pieces)
         store.puts.clear()
-        asyncio.run(FileUpload(store, lambda _: None, reuses=False).run(one_by_one(pieces)))
+        asyncio.run(FileUpload(store, lambda _: None, GROUP + 1).run(one_by_one(pieces)))
         self.assertLessEqual(set(map(sha256, pieces)), set(store.puts))
 
     def test_lapsing_pieces(self) -> None:

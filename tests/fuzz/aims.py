@@ -16,7 +16,7 @@ AIMS: dict[str, tuple[str, ...]] = {
     "sealed_node": ("node", "net/rpc", "kademlia", "session"),
     "bulk_answer": ("wire/bulk_messages.py",),
     "bulk_holder": ("net/bulk/server.py", "wire/frames.py"),
-    "bulk_asker": ("net/bulk/client.py", "wire/bulk_messages.py"),
+    "bulk_asker": ("net/bulk/client_connection.py", "wire/bulk_messages.py"),
     "tls_bytes": ("net/bulk/tls.py",),
     "tls_peer": ("net/bulk/tls.py", "net/bulk/server.py"),
     "api_stream": ("net/api", "wire/frames.py"),

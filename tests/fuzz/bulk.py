@@ -14,7 +14,8 @@ from dht14.errors import Malformed
 from dht14.kademlia.neighbourhood import Neighbourhood
 from dht14.kademlia.parameters import MAX_VALUE
 from dht14.kademlia.routing_table import RoutingTable
-from dht14.net.bulk.client import BulkClient, BulkConnection
+from dht14.net.bulk.client import BulkClient
+from dht14.net.bulk.client_connection import BulkConnection
 from dht14.net.bulk.server import BulkServer, BulkServerConnection
 from dht14.net.bulk.tls import ALPN, NodeTls, _certificate
 from dht14.node.network_clock import NetworkClock

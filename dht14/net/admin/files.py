@@ -17,7 +17,6 @@ from dht14.files.content_store import Missing, NoManifest, TransferFailed
 from dht14.files.download import FileTree, fetch, find_tree
 from dht14.files.manifest import PIECE_BYTES
 from dht14.files.upload import FileUpload
-from dht14.kademlia.parameters import GROUP
 from dht14.net.admin.access import AccessRules
 from dht14.net.admin.asked import asked_storage
 from dht14.net.admin.endpoint import (
@@ -122,7 +121,7 @@ class FileTransfers(AdminResource):
         incoming = IncomingFile(request)
         store = ViewStore(self._view, self._clock, ttl, replication)
         self.running += 1
-        upload = FileUpload(store, lambda _: None, reuses=replication <= GROUP)
+        upload = FileUpload(store, lambda _: None, replication)
         incoming.stored = Deferred.fromCoroutine(self._store(upload, incoming))
         incoming.stored.addBoth(self._counted)
         return incoming

@@ -7,15 +7,14 @@ from twisted.python.failure import Failure
 
 from dht14.errors import CallFailed, Interrupted
 from dht14.kademlia.contact import Contact
-from dht14.net.bulk.client import (
+from dht14.net.bulk.client import MAX_CONNECTIONS, BulkClient
+from dht14.net.bulk.client_connection import (
     ANSWER_TIMEOUT,
     CONNECT_TIMEOUT,
     IDLE_TIMEOUT,
-    MAX_CONNECTIONS,
     MAX_UNDER_WAY,
     MAX_WAIT,
     MAX_WAITING,
-    BulkClient,
 )
 from dht14.net.bulk.deadlines import MIN_RATE
 from dht14.net.bulk.tls import NodeTls
